@@ -1,0 +1,7 @@
+//! Djaffar records what the users of a web site do: a page posts one small form, and the
+//! activity ends in the site's own database, safely.
+//!
+//! The modules stand in the order in which an activity meets them, and a module uses only those
+//! below it (`tests/house.rs` holds them to that). ARCHITECTURE.md tells the whole way.
+
+pub mod activity;
