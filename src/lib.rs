@@ -4,4 +4,5 @@
 //! The modules stand in the order in which an activity meets them, and a module uses only those
 //! below it (`tests/house.rs` holds them to that). ARCHITECTURE.md tells the whole way.
 
+pub mod spool;
 pub mod activity;

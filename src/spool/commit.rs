@@ -1,0 +1,236 @@
+//! Group commit for a current-thread runtime: everyone who appends in the same turn of the event
+//! loop waits for one sync, and is woken on the same thread.
+//!
+//! Nothing here is `Send`, so that waiting and waking cost no lock. Knows nothing of bytes.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::Rc,
+    sync::mpsc,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::{Error, Lane, Spool, frame::Pending};
+
+/// From this on a sync is slow enough to be worth waking another thread for.
+const SLOW: Duration = Duration::from_millis(1);
+
+/// Where the syncs of a lane happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// On the thread of the runtime, which stands still meanwhile.
+    Inline,
+    /// On a thread of the lane, while the runtime gathers the next batch.
+    Thread,
+}
+
+impl Mode {
+    /// What suits a disk whose syncs take this long.
+    #[must_use]
+    pub fn for_sync_time(sync_time: Duration) -> Mode {
+        if sync_time > SLOW { Mode::Thread } else { Mode::Inline }
+    }
+}
+
+/// The asynchronous end of a lane. Clones are handles on the same lane.
+#[derive(Debug, Clone)]
+pub struct Committer(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    spool: Spool,
+    gathering: RefCell<(Pending, Rc<Batch>)>,
+    /// The records of an earlier batch, for their memory.
+    emptied: RefCell<Pending>,
+    work: Notify,
+    closing: Cell<bool>,
+    sink: RefCell<Option<Sink>>,
+    /// Done when the lane is closed.
+    closed: Rc<Batch>,
+}
+
+/// Who does the syncs.
+#[derive(Debug)]
+enum Sink {
+    Inline(Box<Lane>),
+    /// The thread's inbox, and its word that the lane is closed.
+    Thread(mpsc::Sender<Job>, oneshot::Receiver<()>),
+}
+
+/// Work for the thread of a lane.
+#[derive(Debug)]
+struct Job {
+    pending: Pending,
+    answer: oneshot::Sender<(Pending, Result<(), Error>)>,
+}
+
+/// Those who wait for the same sync.
+#[derive(Debug, Default)]
+struct Batch {
+    result: RefCell<Option<Result<(), Error>>>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Batch {
+    /// Wakes all, in the order in which they came.
+    fn finish(&self, result: Result<(), Error>) {
+        self.result.replace(Some(result));
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+    }
+
+    async fn done(&self) -> Result<(), Error> {
+        let mut place = None;
+        poll_fn(|context| {
+            if let Some(result) = &*self.result.borrow() {
+                return Poll::Ready(result.clone());
+            }
+            let mut waiting = self.waiting.borrow_mut();
+            match place.and_then(|place: usize| waiting.get_mut(place)) {
+                Some(waker) => waker.clone_from(context.waker()),
+                None => {
+                    place = Some(waiting.len());
+                    waiting.push(context.waker().clone());
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Committer {
+    /// Takes over a lane. [`Committer::run`] must run for anything to be committed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the thread cannot be started.
+    pub fn new(lane: Lane, mode: Mode) -> Result<Committer, Error> {
+        let spool = lane.spool();
+        let sink = match mode {
+            Mode::Inline => Sink::Inline(Box::new(lane)),
+            Mode::Thread => start(lane)?,
+        };
+        Ok(Committer(Rc::new(Inner {
+            spool,
+            gathering: RefCell::default(),
+            emptied: RefCell::default(),
+            work: Notify::new(),
+            closing: Cell::new(false),
+            sink: RefCell::new(Some(sink)),
+            closed: Rc::default(),
+        })))
+    }
+
+    /// Appends a record and waits until it is durable. Whoever stops waiting does not take the
+    /// record back.
+    ///
+    /// # Errors
+    ///
+    /// The record was not acknowledged and will not be: send it again after [`Error::Full`] and
+    /// [`Error::Io`]; [`Error::TooLarge`] is for ever, [`Error::Poisoned`] until restart.
+    pub async fn append(&self, payload: &[u8]) -> Result<(), Error> {
+        let batch = self.push(payload)?;
+        self.0.work.notify_one();
+        batch.done().await
+    }
+
+    fn push(&self, payload: &[u8]) -> Result<Rc<Batch>, Error> {
+        if self.0.closing.get() {
+            return Err(Error::Closed);
+        }
+        let mut gathering = self.0.gathering.borrow_mut();
+        let (pending, batch) = &mut *gathering;
+        self.0.spool.0.admit(pending.page_bytes())?;
+        pending.push(payload)?;
+        Ok(Rc::clone(batch))
+    }
+
+    /// Commits until [`Committer::close`]. To be spawned once on the runtime of the lane, with
+    /// `spawn_local`.
+    pub async fn run(self) {
+        loop {
+            self.0.work.notified().await;
+            // All that is ready in this turn of the event loop joins the batch.
+            tokio::task::yield_now().await;
+            self.commit().await;
+            if self.0.closing.get() && self.0.gathering.borrow().0.is_empty() {
+                break;
+            }
+        }
+        if let Some(Sink::Thread(jobs, ended)) = self.0.sink.take() {
+            drop(jobs);
+            // An error means that the thread has ended as well.
+            let _ = ended.await;
+        }
+        self.0.closed.finish(Ok(()));
+    }
+
+    /// Takes nothing more, commits what is there and closes the lane. Waits for
+    /// [`Committer::run`] to do it.
+    pub async fn close(&self) {
+        self.0.closing.set(true);
+        self.0.work.notify_one();
+        // How the last commit went is told to those who wait for it.
+        let _ = self.0.closed.done().await;
+    }
+
+    async fn commit(&self) {
+        let (pending, batch) = self.0.gathering.replace((self.0.emptied.take(), Rc::default()));
+        let (mut pending, result) = match self.hand_over(pending) {
+            Ok(answer) => answer.await.unwrap_or_else(|_| (Pending::default(), Err(Error::Closed))),
+            Err(done) => done,
+        };
+        pending.clear();
+        self.0.emptied.replace(pending);
+        batch.finish(result);
+    }
+
+    /// Commits here (`Err`: the outcome), or asks the thread of the lane for it (`Ok`).
+    #[expect(clippy::type_complexity, reason = "used once, right above")]
+    fn hand_over(
+        &self,
+        pending: Pending,
+    ) -> Result<oneshot::Receiver<(Pending, Result<(), Error>)>, (Pending, Result<(), Error>)> {
+        match &mut *self.0.sink.borrow_mut() {
+            _ if pending.is_empty() => Err((pending, Ok(()))),
+            None => Err((pending, Err(Error::Closed))),
+            Some(Sink::Inline(lane)) => {
+                let result = lane.commit_pending(&pending);
+                Err((pending, result))
+            }
+            Some(Sink::Thread(jobs, _)) => {
+                let (answer, answered) = oneshot::channel();
+                match jobs.send(Job { pending, answer }) {
+                    Ok(()) => Ok(answered),
+                    Err(mpsc::SendError(job)) => Err((job.pending, Err(Error::Closed))),
+                }
+            }
+        }
+    }
+}
+
+/// The thread that commits for a lane; it ends, and closes the lane, with the channel.
+fn start(mut lane: Lane) -> Result<Sink, Error> {
+    let (jobs, inbox) = mpsc::channel::<Job>();
+    let (end, ended) = oneshot::channel();
+    let spool = lane.spool();
+    std::thread::Builder::new()
+        .name(format!("spool-lane-{}", lane.number))
+        .spawn(move || {
+            for Job { pending, answer } in inbox {
+                let result = lane.commit_pending(&pending);
+                // Nobody listens when the runtime is gone; the records are durable all the same.
+                let _ = answer.send((pending, result));
+            }
+            drop(lane);
+            let _ = end.send(());
+        })
+        .map_err(Error::io("start a thread for", &spool.0.disk.directory.path))?;
+    Ok(Sink::Thread(jobs, ended))
+}

@@ -1,0 +1,128 @@
+//! New segments: made ahead by a thread, so that a lane that rolls over does not wait.
+
+use std::{
+    fs::File,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+};
+
+use uuid::Uuid;
+
+use super::{
+    Error, Full,
+    page::PAGE_BYTES,
+    segment::{self, Identity, Segment},
+    shared::Disk,
+};
+
+/// The first segment of a lane is this small, so that starting is quick; so is one for which a
+/// nearly full disk has no more room.
+pub(super) const SMALL: u64 = 1 << 20;
+
+/// A synced file with nothing in it.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) segment: Arc<Segment>,
+    pub(super) file: File,
+    /// Bytes of the file.
+    pub(super) bytes: u64,
+}
+
+/// A lane's next segment. Whoever makes it holds the lock meanwhile, so that the numbers of a
+/// lane's segments grow in the order of their use.
+#[derive(Debug, Default)]
+pub(super) struct Slot(Mutex<State>);
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Empty,
+    Ready(Prepared),
+    Closed,
+}
+
+impl Slot {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The spare, or one made now; at least `bytes` large.
+    pub(super) fn take(&self, disk: &Disk, lane: usize, bytes: u64) -> Result<Prepared, Error> {
+        let mut state = self.state();
+        match std::mem::take(&mut *state) {
+            State::Ready(spare) if spare.bytes >= bytes => return Ok(spare),
+            // Too small, and too old to be used after the one that is made now.
+            State::Ready(spare) => disk.directory.remove(&spare.segment.path)?,
+            other => *state = other,
+        }
+        prepare(disk, lane, bytes)
+    }
+
+    fn refill(&self, disk: &Disk, lane: usize) -> Result<(), Error> {
+        let mut state = self.state();
+        if matches!(*state, State::Empty) {
+            *state = State::Ready(create(disk, lane, disk.segment_bytes)?);
+        }
+        Ok(())
+    }
+
+    /// Removes the spare; there will be no other.
+    pub(super) fn close(&self, disk: &Disk) {
+        if let State::Ready(spare) = std::mem::replace(&mut *self.state(), State::Closed) {
+            // One that stays is removed at the next start: it holds no page.
+            let _ = disk.directory.remove(&spare.segment.path);
+        }
+    }
+}
+
+/// Keeps the slots filled. Each message is the lane that took its spare.
+pub(super) fn run(disk: &Disk, slots: &[Arc<Slot>], requests: &mpsc::Receiver<usize>) {
+    for lane in requests {
+        if let Some(slot) = slots.get(lane)
+            && let Err(error) = slot.refill(disk, lane)
+        {
+            // The lane makes its own when it needs one, and reports what is wrong then.
+            tracing::debug!(lane, %error, "no spare segment could be made");
+        }
+    }
+}
+
+/// A segment of the full size, or else one that just fits, at the cost of what is only retained.
+fn prepare(disk: &Disk, lane: usize, least: u64) -> Result<Prepared, Error> {
+    let full = |error: &Error| matches!(error, Error::Full(Full::Disk(_)));
+    let wanted = disk.segment_bytes.max(least);
+    match create(disk, lane, wanted) {
+        Err(error) if full(&error) => {
+            if disk.retained.evict(&disk.directory)? {
+                return prepare(disk, lane, least);
+            }
+            let small = SMALL.max(least);
+            if small < wanted { create(disk, lane, small) } else { Err(error) }
+        }
+        made => made,
+    }
+}
+
+/// Makes a segment of exactly this size and syncs its name.
+pub(super) fn create(disk: &Disk, lane: usize, bytes: u64) -> Result<Prepared, Error> {
+    let uuid = Uuid::new_v4();
+    let number = disk.next_number.fetch_add(1, Ordering::Relaxed);
+    let path = disk.directory.path.join(Segment::name(number, uuid));
+    let identity = Identity { spool: disk.spool, segment: uuid, number, lane: lane as u64 };
+    let file = segment::create(&path, &identity, bytes).map_err(Error::io("make", &path))?;
+    if let Err(error) = disk.directory.sync() {
+        let _ = disk.directory.remove(&path);
+        return Err(error);
+    }
+    let segment = Segment {
+        uuid,
+        path,
+        end: AtomicU64::new(PAGE_BYTES),
+        closed: AtomicBool::new(false),
+        old: false,
+    };
+    Ok(Prepared { segment: Arc::new(segment), file, bytes })
+}
