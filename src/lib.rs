@@ -5,4 +5,6 @@
 //! below it (`tests/house.rs` holds them to that). ARCHITECTURE.md tells the whole way.
 
 pub mod spool;
+pub mod dump;
+pub mod store;
 pub mod activity;

@@ -1,0 +1,234 @@
+//! SQLite: the writer.
+//!
+//! The file may be a Django site's: it has its own writers, so that every batch takes the write
+//! lock at once (`BEGIN IMMEDIATE`), and a lock that lasts is an outage like any other. The
+//! journal mode of such a file is left alone; our own is in WAL mode.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::sqlite_directory::SqliteDirectory;
+use super::sqlite_history::SqliteHistory;
+use super::sqlite_key::KeyColumn;
+use super::sqlite_link::{Failure, Link, RUN_MIGRATE, Setup};
+use super::sqlite_rows::Rows;
+use super::{
+    Batch, Cursor, Database, Directory, Error, History, Moments, Owner, Settings, Store, Superuser,
+    sqlite_schema,
+};
+
+/// EXTRA is FULL, and where the journal is not a WAL it also syncs the directory: without that a
+/// power cut may undo a commit. A large WAL is checkpointed seldom, and an index page that many
+/// batches changed is then written once. Memory: 16 MiB of pages at most.
+const WRITER: Setup = Setup {
+    patience: Duration::from_secs(1),
+    pragmas: "PRAGMA synchronous = EXTRA; PRAGMA mmap_size = 0; PRAGMA cache_size = -8192; \
+              PRAGMA wal_autocheckpoint = 16384; PRAGMA journal_size_limit = 67108864;",
+};
+
+/// How many sessions to remember as written.
+const KNOWN_SESSIONS: usize = 65_536;
+
+/// An SQLite file.
+#[derive(Debug)]
+pub struct SqliteDatabase {
+    path: PathBuf,
+    settings: Settings,
+    moments: Moments,
+}
+
+impl SqliteDatabase {
+    /// The file at this path; it need not exist yet.
+    pub fn new(path: &Path, settings: Settings) -> Self {
+        let moments = Moments::new(&settings);
+        Self { path: path.into(), settings, moments }
+    }
+}
+
+impl Database for SqliteDatabase {
+    fn owner(&self) -> Result<Owner, Error> {
+        sqlite_schema::owner(&self.path)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        sqlite_schema::check(&self.path, &self.settings.users)
+    }
+
+    fn migrate(&self) -> Result<(), Error> {
+        sqlite_schema::migrate(&self.path, &self.settings.users)
+    }
+
+    fn legacy_sessions(&self) -> Result<bool, Error> {
+        sqlite_schema::legacy_sessions(&self.path)
+    }
+
+    fn create_superuser(&self, user: &Superuser<'_>) -> Result<(), Error> {
+        if self.settings.users.table != "auth_user" {
+            return Err(Error::Schema(format!(
+                "the users are in {}, a table of the site's own: run `python manage.py \
+                 createsuperuser`",
+                self.settings.users.table
+            )));
+        }
+        sqlite_schema::create_superuser(&self.path, user, &self.moments)
+    }
+
+    fn store(&self) -> Box<dyn Store> {
+        Box::new(Sqlite::new(&self.path, self.moments.clone()))
+    }
+
+    fn directory(&self) -> Box<dyn Directory> {
+        Box::new(SqliteDirectory::new(
+            &self.path,
+            self.settings.users.clone(),
+            self.moments.clone(),
+        ))
+    }
+
+    fn history(&self) -> Box<dyn History> {
+        Box::new(SqliteHistory::new(&self.path))
+    }
+
+    fn moments(&self) -> &Moments {
+        &self.moments
+    }
+}
+
+/// The one writer of our process.
+#[derive(Debug)]
+struct Sqlite {
+    link: Link,
+    moments: Moments,
+    /// How the keys of users are kept; read from the table on connecting.
+    keys: KeyColumn,
+    /// Sessions whose info was written, so that the statement can be spared. Emptied when full.
+    known: HashSet<String>,
+}
+
+impl Sqlite {
+    fn new(path: &Path, moments: Moments) -> Self {
+        Self {
+            link: Link::new(path, WRITER),
+            moments,
+            keys: KeyColumn::Text,
+            known: HashSet::new(),
+        }
+    }
+
+    /// Has a connection, and what was remembered of another file forgotten.
+    fn connect(&mut self) -> Result<(), Error> {
+        if self.link.is_current() {
+            return Ok(());
+        }
+        self.known.clear();
+        self.keys = self
+            .link
+            .with(|connection| Ok(KeyColumn::of(connection, "djaffar_activity", "user_id")?))?
+            .ok_or_else(|| {
+                Error::Schema(format!("there is no table djaffar_activity: {RUN_MIGRATE}"))
+            })?;
+        Ok(())
+    }
+}
+
+impl Store for Sqlite {
+    fn cursors(&mut self, spool: Uuid) -> Result<Vec<(Uuid, u64)>, Error> {
+        self.link.with(|connection| {
+            let mut statement = connection
+                .prepare("SELECT segment, position FROM djaffar_spool_cursor WHERE spool = ?1")?;
+            let rows = statement.query_map([spool.simple().to_string()], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+            })?;
+            let mut cursors = Vec::new();
+            for row in rows {
+                let (segment, position) = row?;
+                // A row that we did not write names no segment of ours.
+                if let (Ok(segment), Ok(position)) =
+                    (Uuid::try_parse(&segment), u64::try_from(position))
+                {
+                    cursors.push((segment, position));
+                }
+            }
+            Ok(cursors)
+        })
+    }
+
+    fn write(&mut self, batch: &Batch<'_>) -> Result<u64, Error> {
+        self.connect()?;
+        let Self { link, moments, keys, known } = self;
+        let mut rows = Rows { moments, keys: *keys, known, new: HashSet::new() };
+        let stored = link.with(|connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if position(&transaction, &batch.cursor)?.is_some_and(|at| at >= batch.cursor.position)
+            {
+                return Ok(0);
+            }
+            let stored = rows.insert(&transaction, batch)?;
+            #[cfg(not(feature = "mutant-cursor-apart"))]
+            set_cursor(&transaction, &batch.cursor)?;
+            transaction.commit()?;
+            #[cfg(feature = "mutant-cursor-apart")]
+            set_cursor(connection, &batch.cursor)?;
+            Ok(stored)
+        })?;
+        let new = rows.new;
+        if !self.link.is_current() {
+            return Err(Error::Unavailable(
+                "the database file was replaced during a write: writing again".into(),
+            ));
+        }
+        if self.known.len() + new.len() > KNOWN_SESSIONS {
+            self.known.clear();
+        }
+        self.known.extend(new);
+        Ok(stored)
+    }
+
+    fn forget(&mut self, spool: Uuid, segments: &[Uuid]) -> Result<(), Error> {
+        self.link.with(|connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for segment in segments {
+                transaction.execute(
+                    "DELETE FROM djaffar_spool_cursor WHERE spool = ?1 AND segment = ?2",
+                    [spool.simple().to_string(), segment.simple().to_string()],
+                )?;
+            }
+            Ok(transaction.commit()?)
+        })
+    }
+}
+
+fn position(connection: &Connection, cursor: &Cursor) -> rusqlite::Result<Option<u64>> {
+    let position: Option<i64> = connection
+        .prepare_cached(
+            "SELECT position FROM djaffar_spool_cursor WHERE spool = ?1 AND segment = ?2",
+        )?
+        .query_row(
+            [cursor.spool.simple().to_string(), cursor.segment.simple().to_string()],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(position.and_then(|position| u64::try_from(position).ok()))
+}
+
+fn set_cursor(connection: &Connection, cursor: &Cursor) -> Result<(), Failure> {
+    let position = i64::try_from(cursor.position)
+        .map_err(|_| Error::Rejected(format!("no file has a byte {}", cursor.position)))?;
+    connection
+        .prepare_cached(
+            "INSERT INTO djaffar_spool_cursor (spool, segment, position) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (spool, segment) DO UPDATE SET position = excluded.position",
+        )?
+        .execute(params![
+            cursor.spool.simple().to_string(),
+            cursor.segment.simple().to_string(),
+            position
+        ])?;
+    Ok(())
+}

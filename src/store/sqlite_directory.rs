@@ -1,0 +1,133 @@
+//! SQLite: who is who, on a connection that cannot write.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::moment::parse;
+use super::sqlite_key::{KeyColumn, quote};
+use super::sqlite_link::{Failure, Link, Setup};
+use super::{Directory, Error, Key, Moments, SessionRow, UserRow, Users};
+use crate::activity::Micros;
+
+/// A request waits for this connection.
+const READER: Setup = Setup {
+    patience: Duration::from_millis(100),
+    pragmas: "PRAGMA query_only = 1; PRAGMA mmap_size = 0; PRAGMA cache_size = -4096;",
+};
+
+/// The look-ups of an SQLite file.
+#[derive(Debug)]
+pub(super) struct SqliteDirectory {
+    link: Link,
+    users: Users,
+    moments: Moments,
+    /// What the columns are like; read on connecting.
+    shape: Option<Shape>,
+}
+
+#[derive(Debug, Clone)]
+struct Shape {
+    keys: KeyColumn,
+    /// `SELECT id, password, is_active FROM users`, ready for a `WHERE` or `JOIN`.
+    select: String,
+}
+
+impl SqliteDirectory {
+    pub(super) fn new(path: &Path, users: Users, moments: Moments) -> Self {
+        Self { link: Link::new(path, READER), users, moments, shape: None }
+    }
+
+    fn shape(&mut self) -> Result<Shape, Error> {
+        if let Some(shape) = self.shape.as_ref().filter(|_| self.link.is_current()) {
+            return Ok(shape.clone());
+        }
+        let users = &self.users;
+        let shape = self.link.with(|connection| shape(connection, users))?;
+        self.shape = Some(shape.clone());
+        Ok(shape)
+    }
+
+    fn one_user(
+        &mut self,
+        condition: &str,
+        key: impl FnOnce(KeyColumn) -> rusqlite::types::Value,
+    ) -> Result<Option<UserRow>, Error> {
+        let shape = self.shape()?;
+        let sql = format!("{} {condition}", shape.select);
+        self.link.with(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            Ok(statement.query_row([key(shape.keys)], |row| user(row, shape.keys)).optional()?)
+        })
+    }
+}
+
+impl Directory for SqliteDirectory {
+    fn session(&mut self, key: &str) -> Result<Option<SessionRow>, Error> {
+        let Self { link, moments, .. } = self;
+        link.with(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT s.session_data, s.expire_date FROM django_session s WHERE s.session_key = ?1",
+            )?;
+            let row = statement.query_row([key], |row| {
+                Ok(SessionRow { data: row.get(0)?, expires: expires(moments, row.get_ref(1)?) })
+            });
+            Ok(row.optional()?)
+        })
+    }
+
+    fn user(&mut self, id: &str) -> Result<Option<UserRow>, Error> {
+        let condition = format!("WHERE u.{} = ?1", quote(&self.users.id));
+        self.one_user(&condition, |keys| keys.value(id))
+    }
+
+    fn token(&mut self, key: &str) -> Result<Option<UserRow>, Error> {
+        let tables = self.link.with(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'authtoken_token'",
+            )?;
+            Ok(statement.query_row([], |row| row.get::<_, i64>(0))?)
+        })?;
+        if tables == 0 {
+            return Ok(None);
+        }
+        let condition = format!(
+            "JOIN authtoken_token t ON t.user_id = u.{} WHERE t.key = ?1",
+            quote(&self.users.id)
+        );
+        self.one_user(&condition, |_| key.to_owned().into())
+    }
+}
+
+fn shape(connection: &mut Connection, users: &Users) -> Result<Shape, Failure> {
+    let Some(keys) = KeyColumn::of(connection, &users.table, &users.id)? else {
+        return Err(Error::Schema(format!(
+            "there is no table {} with a column {}: set the user table as AUTH_USER_MODEL of the \
+             site has it, and run `python manage.py migrate`",
+            users.table, users.id
+        ))
+        .into());
+    };
+    let active = match KeyColumn::of(connection, &users.table, &users.is_active)? {
+        Some(_) => format!("u.{}", quote(&users.is_active)),
+        None => "1".into(),
+    };
+    let (id, password, table) = (quote(&users.id), quote(&users.password), quote(&users.table));
+    // Qualified by `u.`, or SQLite would take the name of a missing column for a text.
+    Ok(Shape { keys, select: format!("SELECT u.{id}, u.{password}, {active} FROM {table} u") })
+}
+
+fn user(row: &Row<'_>, keys: KeyColumn) -> rusqlite::Result<UserRow> {
+    let id = match keys.key(row.get_ref(0)?) {
+        Key::Integer(number) => number.to_string(),
+        Key::Text(text) => text,
+    };
+    Ok(UserRow { id, password: row.get(1)?, is_active: row.get(2)? })
+}
+
+fn expires(moments: &Moments, value: ValueRef<'_>) -> Micros {
+    let text = value.as_str().unwrap_or_default();
+    parse(text).and_then(|digits| moments.instant(digits)).unwrap_or(Micros::MIN)
+}
