@@ -1,0 +1,271 @@
+//! Who sent a request: Django's sessions and tokens, and session keys of our own for newcomers.
+//!
+//! Only this module knows Django's formats. It reads through [`Directory`] and writes nothing;
+//! it knows neither status codes nor cookies' attributes, and takes the time as an argument.
+//!
+//! To add a way to authenticate: a file beside [`drf`], a variant of `Scheme`, vectors in
+//! `tests/fixtures/auth`.
+
+pub mod cache;
+pub mod drf;
+pub mod key;
+pub mod lookup;
+pub mod mint;
+pub mod rules;
+pub mod session;
+pub mod signing;
+
+use std::io;
+use std::sync::Arc;
+
+use crate::activity::{Activity, Identity, Micros, Session, SessionState};
+use crate::store::{self, Directory, NewSession};
+use cache::Cache;
+use key::SessionKey;
+use lookup::{Away, Lookup};
+use rules::{Live, Owner, Rules};
+use session::Format;
+use signing::{Keys, Secret};
+
+/// What `auth` must know of the Django beside it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `SECRET_KEY`.
+    pub secret_key: Secret,
+    /// `SECRET_KEY_FALLBACKS`.
+    pub fallbacks: Vec<Secret>,
+    /// `SESSION_COOKIE_AGE`, in seconds.
+    pub session_age: u32,
+    /// How the Django that reads our sessions wants them.
+    pub format: Format,
+    /// `AUTHENTICATION_BACKENDS`.
+    pub backends: Vec<String>,
+    /// How many sessions, and how many tokens, are remembered.
+    pub cache_capacity: usize,
+}
+
+impl Settings {
+    /// Django's defaults, with this key.
+    pub fn new(secret_key: Secret) -> Self {
+        Settings {
+            secret_key,
+            fallbacks: Vec::new(),
+            session_age: 14 * 24 * 60 * 60,
+            format: Format::Signed,
+            backends: vec!["django.contrib.auth.backends.ModelBackend".to_owned()],
+            cache_capacity: 200_000,
+        }
+    }
+}
+
+/// What a request says about who sent it. (No `Debug`: these are credentials.)
+#[derive(Clone, Copy)]
+pub struct Credentials<'a> {
+    /// The Authorization header. Bytes that are not UTF-8 come as U+FFFD.
+    pub authorization: Option<&'a str>,
+    /// The session cookie's value.
+    pub session_cookie: Option<&'a str>,
+    /// Whether a newcomer gets a session (not so for a page of a foreign site).
+    pub may_mint: bool,
+}
+
+/// Why a request is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The Authorization header is wrong: the client must send another.
+    #[error("{detail}")]
+    Invalid {
+        /// What to tell the client: the words of Django REST framework.
+        detail: &'static str,
+    },
+    /// A token cannot be looked up now: the client may send the same again.
+    #[error("tokens cannot be looked up at the moment")]
+    Unavailable,
+}
+
+/// What an Authorization header may hold, with one variant per way to authenticate.
+enum Scheme<'a> {
+    Drf(&'a str),
+}
+
+impl<'a> Scheme<'a> {
+    /// `None` for a scheme that is not ours: the request is as good as without the header.
+    fn read(header: &'a str) -> Result<Option<Self>, Error> {
+        Ok(drf::token(header)?.map(Scheme::Drf))
+    }
+}
+
+/// Tells who sent a request. One for all threads.
+#[derive(Debug)]
+pub struct Auth {
+    known: Arc<Known>,
+    lookup: Lookup,
+    format: Format,
+    session_age: Micros,
+}
+
+/// What the look-up thread shares with those that ask.
+#[derive(Debug)]
+struct Known {
+    rules: Rules,
+    cache: Cache,
+}
+
+impl Auth {
+    /// Starts the thread that looks up in `directory`; fails if there is no thread to be had.
+    pub fn new(settings: Settings, directory: Box<dyn Directory>) -> io::Result<Self> {
+        let rules = Rules {
+            keys: Keys::new(settings.secret_key, settings.fallbacks),
+            backends: settings.backends,
+        };
+        let cache = Cache::new(settings.cache_capacity);
+        Ok(Auth {
+            known: Arc::new(Known { rules, cache }),
+            lookup: Lookup::start(directory, lookup::PATIENCE)?,
+            format: settings.format,
+            session_age: Micros::from(settings.session_age) * 1_000_000,
+        })
+    }
+
+    /// Who sent a request that came in at `now`. The Authorization header decides about the user
+    /// before the session does; the session is the cookie's in any case.
+    pub async fn identify(&self, sent: Credentials<'_>, now: Micros) -> Result<Identity, Error> {
+        let scheme = sent.authorization.map(Scheme::read).transpose()?.flatten();
+        let by_header = match scheme {
+            Some(Scheme::Drf(token)) => Some(self.token_user(token, now).await?),
+            None => None,
+        };
+        let (session, by_session) = self.session(sent, now).await;
+        Ok(Identity { session, user: by_header.or(by_session) })
+    }
+
+    /// Settles the session, and with it visitor and user, of an activity that was taken down
+    /// while the database was away. Everything as of the moment when it came in.
+    pub fn resolve(
+        &self,
+        directory: &mut dyn Directory,
+        activity: &mut Activity,
+    ) -> Result<(), store::Error> {
+        let unverified = |session: &&Session| session.state == SessionState::Unverified;
+        let Some(session) = activity.session.as_ref().filter(unverified) else {
+            return Ok(());
+        };
+        let Some(key) = SessionKey::parse(&session.key) else {
+            activity.session = None;
+            return Ok(());
+        };
+        let at = activity.received_at;
+        match self.known.rules.session(directory, &key, at)? {
+            Some(live) => {
+                let (session, user) = known(&key, live);
+                activity.session = Some(session);
+                // A user that is there already came by a token, which goes before the session.
+                activity.user = activity.user.take().or(user);
+            }
+            None => activity.session = self.rowless(&key, at),
+        }
+        Ok(())
+    }
+
+    /// The row of a session that we minted. The same for the same arguments, whenever it is asked.
+    pub fn session_row(&self, session: &Session, received_at: Micros) -> NewSession {
+        let visitor = session.visitor.as_deref().unwrap_or(&session.key);
+        NewSession {
+            key: session.key.clone(),
+            data: session::encode(visitor, self.format, self.keys(), received_at),
+            expires: received_at + self.session_age,
+        }
+    }
+
+    async fn session(
+        &self,
+        sent: Credentials<'_>,
+        now: Micros,
+    ) -> (Option<Session>, Option<String>) {
+        let newcomer = || sent.may_mint.then(|| minted(mint::mint(self.keys(), now)));
+        let Some(key) = sent.session_cookie.and_then(SessionKey::parse) else {
+            return (newcomer(), None);
+        };
+        match self.live(key, now).await {
+            Ok(Some(live)) => {
+                let (session, user) = known(&key, live);
+                (Some(session), user)
+            }
+            // Never adopted, so that nobody can choose another's session key.
+            Ok(None) => (self.rowless(&key, now).or_else(newcomer), None),
+            Err(Away) => (Some(plain(key.as_str().to_owned(), SessionState::Unverified)), None),
+        }
+    }
+
+    /// A session of ours whose row the drain has still to write (again, if need be).
+    fn rowless(&self, key: &SessionKey, at: Micros) -> Option<Session> {
+        mint::is_fresh(key, self.keys(), at).then(|| minted(key.as_str().to_owned()))
+    }
+
+    async fn live(&self, key: SessionKey, now: Micros) -> Result<Option<Live>, Away> {
+        if let Some(session) = self.known.cache.session(&key, now) {
+            return Ok(session);
+        }
+        let known = Arc::clone(&self.known);
+        let look_up = move |directory: &mut dyn Directory| {
+            // Another request may have asked the same while this one stood in the queue.
+            if let Some(session) = known.cache.session(&key, now) {
+                return Ok(session);
+            }
+            let session = known.rules.session(directory, &key, now)?;
+            known.cache.put_session(key, session.clone(), now);
+            Ok(session)
+        };
+        self.lookup.ask(look_up).await
+    }
+
+    async fn token_user(&self, token: &str, now: Micros) -> Result<String, Error> {
+        let owner = match self.known.cache.token(token, now) {
+            Some(owner) => owner,
+            None => self.look_up_token(token.to_owned(), now).await?,
+        };
+        match owner {
+            Owner::User(user) => Ok(user.into()),
+            Owner::Inactive => Err(Error::Invalid { detail: drf::INACTIVE }),
+            Owner::Nobody => Err(Error::Invalid { detail: drf::UNKNOWN }),
+        }
+    }
+
+    async fn look_up_token(&self, token: String, now: Micros) -> Result<Owner, Error> {
+        let known = Arc::clone(&self.known);
+        let look_up = move |directory: &mut dyn Directory| {
+            if let Some(owner) = known.cache.token(&token, now) {
+                return Ok(owner);
+            }
+            let owner = known.rules.token(directory, &token)?;
+            known.cache.put_token(&token, owner.clone(), now);
+            Ok(owner)
+        };
+        self.lookup.ask(look_up).await.map_err(|Away| Error::Unavailable)
+    }
+
+    fn keys(&self) -> &Keys {
+        &self.known.rules.keys
+    }
+}
+
+fn known(key: &SessionKey, live: Live) -> (Session, Option<String>) {
+    let session = Session {
+        visitor: live.visitor.map(Into::into),
+        ..plain(key.as_str().to_owned(), SessionState::Known)
+    };
+    (session, live.user.map(Into::into))
+}
+
+fn minted(key: String) -> Session {
+    plain(key, SessionState::Minted)
+}
+
+fn plain(key: String, state: SessionState) -> Session {
+    Session { key, visitor: None, state }
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod vectors;

@@ -1,0 +1,378 @@
+//! Who a request is from, over rows that Django stored and a directory that fails on demand.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
+
+use super::signing::Signer;
+use super::*;
+use crate::store::{SessionRow, UserRow};
+
+const NOW: Micros = 1_790_000_000_000_000;
+const SECOND: Micros = 1_000_000;
+const USER_TOKEN: &str = "401f7ac837da42b97f613d789819ff93537bee6a";
+const INACTIVE_TOKEN: &str = "0f0f7ac837da42b97f613d789819ff93537bee6a";
+const CART: &str = "cartcartcartcartcartcartcartcart";
+const VISITOR: &str = "firstfirstfirstfirstfirstfirst00";
+const UNKNOWN: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz";
+
+#[derive(Default)]
+struct Rows {
+    sessions: HashMap<String, SessionRow>,
+    users: HashMap<String, UserRow>,
+    tokens: HashMap<String, String>,
+    away: bool,
+    asked: usize,
+}
+
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Rows>>);
+
+impl Memory {
+    fn edit<T>(&self, edit: impl FnOnce(&mut Rows) -> T) -> T {
+        edit(&mut self.0.lock().unwrap())
+    }
+
+    fn ask<T>(&self, read: impl FnOnce(&Rows) -> T) -> Result<T, store::Error> {
+        self.edit(|rows| {
+            rows.asked += 1;
+            match rows.away {
+                true => Err(store::Error::Unavailable("gone".to_owned())),
+                false => Ok(read(rows)),
+            }
+        })
+    }
+
+    fn put_session(&self, key: &str, data: String) {
+        let row = SessionRow { data, expires: NOW + 3_600 * SECOND };
+        self.edit(|rows| rows.sessions.insert(key.to_owned(), row));
+    }
+
+    fn put_user(&self, id: &str, password: &str, is_active: bool) {
+        let user = UserRow { id: id.to_owned(), password: password.to_owned(), is_active };
+        self.edit(|rows| rows.users.insert(id.to_owned(), user));
+    }
+}
+
+impl Directory for Memory {
+    fn session(&mut self, key: &str) -> Result<Option<SessionRow>, store::Error> {
+        self.ask(|rows| rows.sessions.get(key).cloned())
+    }
+
+    fn user(&mut self, id: &str) -> Result<Option<UserRow>, store::Error> {
+        if id.parse::<u64>().is_err() {
+            return Err(store::Error::Rejected("keys of users are numbers".to_owned()));
+        }
+        self.ask(|rows| rows.users.get(id).cloned())
+    }
+
+    fn token(&mut self, key: &str) -> Result<Option<UserRow>, store::Error> {
+        self.ask(|rows| rows.tokens.get(key).and_then(|id| rows.users.get(id)).cloned())
+    }
+}
+
+/// The site of the newest Django of the vectors, with a few rows more.
+struct Site {
+    memory: Memory,
+    auth: Auth,
+    keys: Keys,
+}
+
+impl Site {
+    fn new() -> Self {
+        let (_, file) = vectors::sessions().into_iter().last().unwrap();
+        let memory = Memory::default();
+        memory.put_user("1", &file.user.password, true);
+        memory.put_user("2", "pw", false);
+        for case in file.cases.iter().filter(|case| case.is_row()) {
+            memory.put_session(&case.name.replace('-', "0"), case.session_data.clone());
+        }
+        memory.edit(|rows| {
+            rows.tokens.insert(USER_TOKEN.to_owned(), "1".to_owned());
+            rows.tokens.insert(INACTIVE_TOKEN.to_owned(), "2".to_owned());
+        });
+        let settings = Settings::new(file.secret.as_str().into());
+        let auth = Auth::new(settings, Box::new(memory.clone())).unwrap();
+        Site { memory, auth, keys: Keys::new(file.secret.as_str().into(), Vec::new()) }
+    }
+
+    fn put_data(&self, key: &str, json: &str) {
+        let signer = Signer::new(&self.keys, "django.contrib.sessions.SessionStore");
+        self.memory.put_session(key, signing::dumps(json, &signer, 0));
+    }
+
+    /// The data of a right login, as Django would write it.
+    fn login(&self, user: &str, backend: &str) -> String {
+        let password = self.memory.edit(|rows| rows.users.get(user).map(|u| u.password.clone()));
+        let salt = "django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash";
+        let password = password.unwrap_or_default();
+        let hash = signing::salted_hmac(
+            signing::Hash::Sha256,
+            salt,
+            password.as_bytes(),
+            self.keys.current(),
+        );
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        serde_json::json!({
+            "_auth_user_id": user, "_auth_user_backend": backend, "_auth_user_hash": hash,
+        })
+        .to_string()
+    }
+
+    async fn cookie(&self, key: &str, now: Micros) -> Identity {
+        self.identify(None, Some(key), now).await.unwrap()
+    }
+
+    async fn identify(
+        &self,
+        authorization: Option<&str>,
+        session_cookie: Option<&str>,
+        now: Micros,
+    ) -> Result<Identity, Error> {
+        let sent = Credentials { authorization, session_cookie, may_mint: true };
+        self.auth.identify(sent, now).await
+    }
+
+    fn asked(&self) -> usize {
+        self.memory.edit(|rows| rows.asked)
+    }
+}
+
+fn session(key: &str, state: SessionState) -> Option<Session> {
+    Some(plain(key.to_owned(), state))
+}
+
+fn activity(session: Option<Session>, user: Option<&str>, received_at: Micros) -> Activity {
+    Activity {
+        received_at,
+        date: received_at,
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        session,
+        user: user.map(str::to_owned),
+        path: "/".to_owned(),
+        referer: String::new(),
+        user_agent: String::new(),
+        event_id: None,
+        name: String::new(),
+        properties: None,
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_django_counts_as_django_counts_it() {
+    let site = Site::new();
+    site.memory.put_session("unreadable", "e30:1xVYTB:AAAA".to_owned());
+    let model = "django.contrib.auth.backends.ModelBackend";
+    site.put_data("rightlogin", &site.login("1", model));
+    site.put_data("inactiveuser", &site.login("2", model));
+    site.put_data("nosuchuser", &site.login("3", model));
+    site.put_data("rejecteduser", &site.login("x", model));
+    site.put_data("otherbackend", &site.login("1", "shop.OtherBackend"));
+    let check = async |key: &str, user: Option<&str>| {
+        let identity = site.cookie(key, NOW).await;
+        assert_eq!(identity.session, session(key, SessionState::Known), "{key}");
+        assert_eq!(identity.user.as_deref(), user, "{key}");
+    };
+    check("authenticated", Some("1")).await;
+    check("authenticated0with0cart", Some("1")).await;
+    check("anonymous0with0unicode", None).await;
+    check("wrong0auth0hash", None).await;
+    check("unreadable", None).await;
+    check("rightlogin", Some("1")).await;
+    check("inactiveuser", None).await;
+    check("nosuchuser", None).await;
+    check("rejecteduser", None).await;
+    check("otherbackend", None).await;
+}
+
+#[tokio::test]
+async fn a_cookie_without_a_live_session_is_never_adopted() {
+    let site = Site::new();
+    site.put_data(CART, "{}");
+    let expired = NOW + 3_600 * SECOND;
+    let check = async |cookie: Option<&str>, now: Micros, look_ups: usize| {
+        let before = site.asked();
+        let identity = site.identify(None, cookie, now).await.unwrap();
+        let made = identity.session.unwrap();
+        assert_eq!((made.state, made.visitor), (SessionState::Minted, None), "{cookie:?}");
+        assert_ne!(Some(made.key.as_str()), cookie);
+        assert!(mint::is_fresh(&SessionKey::parse(&made.key).unwrap(), &site.keys, now));
+        assert_eq!(identity.user, None);
+        assert_eq!(site.asked() - before, look_ups, "{cookie:?}");
+        let sent = Credentials { authorization: None, session_cookie: cookie, may_mint: false };
+        assert_eq!(site.auth.identify(sent, now).await, Ok(Identity::default()), "{cookie:?}");
+    };
+    check(None, NOW, 0).await;
+    check(Some(UNKNOWN), NOW, 1).await;
+    check(Some(CART), expired, 1).await;
+    check(Some(""), NOW, 0).await;
+    check(Some("a"), NOW, 0).await;
+    check(Some("' OR 1=1 -- "), NOW, 0).await;
+    check(Some(&"a".repeat(300)), NOW, 0).await;
+    check(Some(&UNKNOWN.to_uppercase()), NOW, 0).await;
+}
+
+#[tokio::test]
+async fn a_key_of_ours_counts_without_its_row_for_ten_minutes() {
+    let site = Site::new();
+    let start = NOW - NOW.rem_euclid(60 * SECOND);
+    let key = site.identify(None, None, start).await.unwrap().session.unwrap().key;
+    for minute in [0, 1, 9] {
+        let identity = site.cookie(&key, start + minute * 60 * SECOND).await;
+        assert_eq!(identity.session, session(&key, SessionState::Minted), "{minute}");
+    }
+    let later = site.cookie(&key, start + mint::FRESH).await.session.unwrap();
+    assert_ne!(later.key, key);
+    assert_eq!(later.state, SessionState::Minted);
+
+    let row = site.auth.session_row(&plain(key.clone(), SessionState::Minted), NOW);
+    assert_eq!((&row.key, row.expires), (&key, NOW + 1_209_600 * SECOND));
+    site.memory.put_session(&row.key, row.data);
+    let identity = site.cookie(&key, start + 2 * mint::FRESH).await;
+    assert_eq!(identity.session, session(&key, SessionState::Known));
+}
+
+#[tokio::test]
+async fn a_visitor_stays_one_over_a_login() {
+    let site = Site::new();
+    let check = async |key: &str, json: &str, visitor: Option<&str>| {
+        site.put_data(key, json);
+        let session = site.cookie(key, NOW).await.session.unwrap();
+        assert_eq!(session.visitor.as_deref(), visitor, "{json}");
+        let row = site.auth.session_row(&session, NOW);
+        let data = session::decode(&row.data, &site.keys).unwrap();
+        assert_eq!(data.visitor, SessionKey::parse(visitor.unwrap_or(key)));
+    };
+    check("session1", &format!(r#"{{"djaffar_visitor":"{VISITOR}"}}"#), Some(VISITOR)).await;
+    check("session2", r#"{"djaffar_visitor":"session2"}"#, None).await;
+    check("session3", r#"{"djaffar_visitor":"<script>"}"#, None).await;
+    check("session4", "{}", None).await;
+}
+
+#[tokio::test]
+async fn a_token_decides_about_the_user_and_the_cookie_about_the_session() {
+    let site = Site::new();
+    let token = format!("Token {USER_TOKEN}");
+    let check = async |authorization: &str, expected: Result<Option<&str>, &'static str>| {
+        for cookie in ["authenticated", "anonymous0with0unicode"] {
+            let identity = site.identify(Some(authorization), Some(cookie), NOW).await;
+            let user = identity.as_ref().map(|identity| identity.user.as_deref());
+            let expected = match expected {
+                // Of another scheme: then the session says who it is.
+                Ok(None) if cookie == "authenticated" => Ok(Some("1")),
+                expected => expected,
+            };
+            assert_eq!(
+                user,
+                expected.map_err(|detail| Error::Invalid { detail }).as_ref().copied()
+            );
+            if let Ok(identity) = identity {
+                assert_eq!(identity.session, session(cookie, SessionState::Known));
+            }
+        }
+    };
+    check(&token, Ok(Some("1"))).await;
+    check("Digest abc", Ok(None)).await;
+    check("Token 0000000000000000000000000000000000000000", Err("Invalid token.")).await;
+    check(&format!("Token {INACTIVE_TOKEN}"), Err("User inactive or deleted.")).await;
+    check("Token", Err("Invalid token header. No credentials provided.")).await;
+
+    let newcomer = site.identify(Some(&token), None, NOW).await.unwrap();
+    assert_eq!(newcomer.session.unwrap().state, SessionState::Minted);
+
+    // The token's user goes before the session's.
+    site.memory.put_user("7", "pw", true);
+    site.memory.edit(|rows| rows.tokens.insert("t7".to_owned(), "7".to_owned()));
+    let both = site.identify(Some("Token t7"), Some("authenticated"), NOW).await.unwrap();
+    assert_eq!(both.user.as_deref(), Some("7"));
+}
+
+#[tokio::test]
+async fn answers_are_remembered_for_a_while() {
+    let site = Site::new();
+    let token = format!("Token {USER_TOKEN}");
+    let check = async |now: Micros, asks: usize| {
+        let before = site.asked();
+        site.identify(Some(&token), Some("authenticated"), now).await.unwrap();
+        site.cookie(UNKNOWN, now).await;
+        assert_eq!(site.asked() - before, asks, "{}", now - NOW);
+    };
+    // A session (with its user), a token, an unknown session.
+    check(NOW, 4).await;
+    check(NOW, 0).await;
+    check(NOW + 5 * SECOND - 1, 0).await;
+    check(NOW + 5 * SECOND, 1).await;
+    check(NOW + 30 * SECOND - 1, 1).await;
+    check(NOW + 30 * SECOND, 3).await;
+    check(NOW - 3_600 * SECOND, 4).await;
+}
+
+#[tokio::test]
+async fn a_new_password_ends_the_login() {
+    let site = Site::new();
+    assert_eq!(site.cookie("authenticated", NOW).await.user.as_deref(), Some("1"));
+    site.memory.put_user("1", "another", true);
+    assert_eq!(site.cookie("authenticated", NOW + 30 * SECOND).await.user, None);
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_sessions_wait_and_tokens_are_put_off() {
+    let site = Site::new();
+    site.memory.edit(|rows| rows.away = true);
+    for key in ["authenticated", UNKNOWN] {
+        let identity = site.cookie(key, NOW).await;
+        assert_eq!(
+            identity,
+            Identity { session: session(key, SessionState::Unverified), user: None }
+        );
+    }
+    assert_eq!(site.identify(None, Some("a"), NOW).await.unwrap().session.unwrap().key.len(), 32);
+    let token = format!("Token {USER_TOKEN}");
+    assert_eq!(site.identify(Some(&token), None, NOW).await, Err(Error::Unavailable));
+    // Nothing of that is remembered.
+    site.memory.edit(|rows| rows.away = false);
+    assert_eq!(site.cookie("authenticated", NOW).await.user.as_deref(), Some("1"));
+    assert!(site.identify(Some(&token), None, NOW).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_drain_settles_what_was_unverified() {
+    let site = Site::new();
+    let visitor = format!(r#"{{"djaffar_visitor":"{VISITOR}"}}"#);
+    site.put_data(CART, &visitor);
+    let ours = mint::mint(&site.keys, NOW);
+    let check =
+        |key: &str, user: Option<&str>, at: Micros, expected: (Option<Session>, Option<&str>)| {
+            let mut activity = activity(session(key, SessionState::Unverified), user, at);
+            site.memory.edit(|rows| rows.away = true);
+            let waiting = activity.clone();
+            assert!(site.auth.resolve(&mut site.memory.clone(), &mut activity).is_err());
+            assert_eq!(activity, waiting, "nothing changes before it is known");
+            site.memory.edit(|rows| rows.away = false);
+            site.auth.resolve(&mut site.memory.clone(), &mut activity).unwrap();
+            assert_eq!((activity.session, activity.user.as_deref()), expected, "{key}");
+        };
+    let known = |key| session(key, SessionState::Known);
+    let with_visitor = known(CART).map(|s| Session { visitor: Some(VISITOR.to_owned()), ..s });
+    check("authenticated", None, NOW, (known("authenticated"), Some("1")));
+    check("authenticated", Some("7"), NOW, (known("authenticated"), Some("7")));
+    check("authenticated", None, NOW + 3_600 * SECOND, (None, None));
+    check("wrong0auth0hash", None, NOW, (known("wrong0auth0hash"), None));
+    check(CART, None, NOW, (with_visitor, None));
+    check(UNKNOWN, None, NOW, (None, None));
+    check(UNKNOWN, Some("7"), NOW, (None, Some("7")));
+    check(&ours, None, NOW, (session(&ours, SessionState::Minted), None));
+    check(&ours, None, NOW + mint::FRESH, (None, None));
+}
+
+#[tokio::test]
+async fn the_drain_leaves_alone_what_is_settled() {
+    let site = Site::new();
+    for state in [SessionState::Known, SessionState::Minted] {
+        let before = activity(session(UNKNOWN, state), Some("7"), NOW);
+        let mut after = before.clone();
+        site.auth.resolve(&mut site.memory.clone(), &mut after).unwrap();
+        assert_eq!(after, before);
+    }
+    assert_eq!(site.asked(), 0);
+}
