@@ -1,0 +1,299 @@
+//! Spool → store: the background half of an activity's way.
+//!
+//! What the spool holds is written to the database, in its order, however long that takes: a
+//! database that is away is waited for, a record that it refuses for its data is put aside with
+//! the reason, and every other record is stored. Knows no SQL, no files and no HTTP.
+//!
+//! Nothing is lost or doubled, because of two rules: the cursor moves in the transaction of the
+//! rows, and a record that is put aside is durable in quarantine before a cursor passes it.
+
+mod patience;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::activity::{Activity, SessionState};
+use crate::auth::Auth;
+use crate::spool::{self, Batch, Reader, Record};
+use crate::store::{self, Cursor, Directory, NewSession, Store};
+use patience::{End, Patience, guarded};
+
+/// How the drain works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// At most so many records in a transaction.
+    pub max_records: usize,
+    /// Not many more bytes than this in a transaction.
+    pub max_bytes: usize,
+    /// How long to gather records where few come in: a transaction costs about the same for one
+    /// record as for a hundred.
+    pub linger: Duration,
+    /// How long to gather them where many come in: the more rows share a transaction, the fewer
+    /// pages of the indexes are written for each.
+    pub busy_linger: Duration,
+    /// The first pause after a failure; it doubles from there.
+    pub first_pause: Duration,
+    /// The longest pause after a failure.
+    pub longest_pause: Duration,
+    /// How long to go on after a stop with what waits already. What is left then stays in the
+    /// spool for the next start.
+    pub finish_within: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_records: 8_192,
+            max_bytes: 8 << 20,
+            linger: Duration::from_millis(25),
+            busy_linger: Duration::from_millis(300),
+            first_pause: Duration::from_millis(50),
+            longest_pause: Duration::from_secs(5),
+            finish_within: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What the drain works with; all of it is its own.
+pub struct Parts {
+    /// What is in the spool.
+    pub reader: Reader,
+    /// Where it goes.
+    pub store: Box<dyn Store>,
+    /// Who is who, for sessions that could not be looked up when the activity came in.
+    pub directory: Box<dyn Directory>,
+    /// How to tell.
+    pub auth: Arc<Auth>,
+}
+
+/// From so many records in a batch on, many come in.
+const BUSY: usize = 500;
+
+/// How long to sleep without news: `stop` is noticed after that at the latest.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// Runs until `stop`: call it on a thread of its own. After a stop, what waits already is stored
+/// as long as the database takes it, for at most [`Options::finish_within`].
+///
+/// `on_stored` is told what the database has now; among it may be an `event_id` that it had
+/// before. A panic of the store is waited out like an outage and logged each time; another panic
+/// ends the thread, which whoever started it must notice.
+pub fn run(
+    parts: Parts,
+    options: &Options,
+    stop: &AtomicBool,
+    mut on_stored: impl FnMut(&[Activity]),
+) {
+    let patience = Patience::new(options, stop);
+    let mut drain = Drain { parts, options, patience, gone: Vec::new(), on_stored: &mut on_stored };
+    if drain.resume().is_ok() {
+        // Its only end is a stop.
+        let Err(Stopped) = drain.work();
+    }
+}
+
+/// It was told to stop.
+struct Stopped;
+
+/// There is no way out of [`Drain::work`] but a stop.
+enum Never {}
+
+struct Drain<'a> {
+    parts: Parts,
+    options: &'a Options,
+    patience: Patience<'a>,
+    /// Segments that are removed, whose cursors are still to be forgotten.
+    gone: Vec<Uuid>,
+    on_stored: &'a mut dyn FnMut(&[Activity]),
+}
+
+/// Neighbouring records of a batch and what is in them.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    segment: Uuid,
+    records: &'a [&'a Record],
+    /// One for each record.
+    activities: &'a [Activity],
+    /// Where the cursor is to be afterwards.
+    end: u64,
+}
+
+impl Drain<'_> {
+    /// Finds out where the store is.
+    fn resume(&mut self) -> Result<(), Stopped> {
+        let Parts { reader, store, .. } = &mut self.parts;
+        let spool = reader.spool();
+        let ask = || guarded(|| refused_is_away(store.cursors(spool)));
+        let Ok(cursors) = self.patience.until(ask) else { return Err(Stopped) };
+        reader.resume(&cursors);
+        let here: HashSet<Uuid> = reader.segments().into_iter().collect();
+        self.gone
+            .extend(cursors.iter().map(|(segment, _)| segment).filter(|it| !here.contains(it)));
+        self.forget();
+        Ok(())
+    }
+
+    fn work(&mut self) -> Result<Never, Stopped> {
+        loop {
+            let (records, bytes) = (self.options.max_records, self.options.max_bytes);
+            let reader = &mut self.parts.reader;
+            match self.patience.until(|| reader.next(records, bytes).map_err(|error| away(&error)))
+            {
+                Ok(Some(batch)) => {
+                    let (count, is_full) =
+                        (batch.records.len(), batch.records.len() >= records / 2);
+                    self.take(&batch)?;
+                    self.finish(&batch);
+                    if self.patience.is_over() {
+                        return Err(Stopped);
+                    }
+                    if !is_full {
+                        let busy = count >= BUSY;
+                        let Options { linger, busy_linger, .. } = *self.options;
+                        self.patience.pause(if busy { busy_linger } else { linger });
+                    }
+                }
+                Ok(None) if self.patience.is_stopping() => return Err(Stopped),
+                Ok(None) => {
+                    if reader.wait(LOOK_UP) {
+                        self.patience.pause(self.options.linger);
+                    }
+                }
+                Err(_) => return Err(Stopped),
+            }
+        }
+    }
+
+    /// Stores a batch or puts aside what cannot be stored.
+    fn take(&mut self, batch: &Batch) -> Result<(), Stopped> {
+        let mut records = Vec::with_capacity(batch.records.len());
+        let mut activities = Vec::with_capacity(batch.records.len());
+        for record in &batch.records {
+            match self.activity(&record.payload) {
+                Ok(activity) => {
+                    records.push(record);
+                    activities.push(activity);
+                }
+                Err(End::Refused(reason)) => self.put_aside(batch.segment, record, &reason)?,
+                Err(End::Stopped) => return Err(Stopped),
+            }
+        }
+        let Batch { segment, end, .. } = *batch;
+        self.write(Part { segment, records: &records, activities: &activities, end })
+    }
+
+    /// What is in a record, with its session settled.
+    fn activity(&mut self, payload: &[u8]) -> Result<Activity, End> {
+        let mut activity = spool::record::decode(payload)
+            .map_err(|error| End::Refused(format!("the record cannot be read: {error}")))?;
+        let state = activity.session.as_ref().map(|session| session.state);
+        if state == Some(SessionState::Unverified) {
+            let Parts { directory, auth, .. } = &mut self.parts;
+            self.patience.until(|| guarded(|| auth.resolve(&mut **directory, &mut activity)))?;
+        }
+        Ok(activity)
+    }
+
+    /// Writes a part in one transaction. What the store refuses is halved until the guilty
+    /// records stand alone. The halves go in order, each with its own position, so that the
+    /// cursor is right wherever this is broken off.
+    fn write(&mut self, part: Part<'_>) -> Result<(), Stopped> {
+        match self.attempt(part) {
+            Ok(()) => {
+                if !part.activities.is_empty() {
+                    (self.on_stored)(part.activities);
+                }
+                Ok(())
+            }
+            Err(End::Stopped) => Err(Stopped),
+            Err(End::Refused(reason)) => match part.records {
+                [record] => {
+                    self.put_aside(part.segment, record, &reason)?;
+                    self.write(Part { records: &[], activities: &[], ..part })
+                }
+                records => {
+                    let (left, right) = records.split_at(records.len() / 2);
+                    let (before, after) = part.activities.split_at(left.len());
+                    let end = right.first().map_or(part.end, |record| record.at);
+                    self.write(Part { records: left, activities: before, end, ..part })?;
+                    self.write(Part { records: right, activities: after, ..part })
+                }
+            },
+        }
+    }
+
+    fn attempt(&mut self, part: Part<'_>) -> Result<(), End> {
+        let sessions = new_sessions(&self.parts.auth, part.activities);
+        let Parts { reader, store, .. } = &mut self.parts;
+        let cursor = Cursor { spool: reader.spool(), segment: part.segment, position: part.end };
+        let batch = store::Batch { activities: part.activities, sessions: &sessions, cursor };
+        self.patience.until(|| {
+            guarded(|| {
+                let result = store.write(&batch).map(drop);
+                // Without rows there is nothing to put aside.
+                if batch.activities.is_empty() { refused_is_away(result) } else { result }
+            })
+        })
+    }
+
+    /// Durably, before the cursor passes it.
+    fn put_aside(&mut self, segment: Uuid, record: &Record, reason: &str) -> Result<(), Stopped> {
+        tracing::error!(%segment, at = record.at, reason, "a record cannot be stored: quarantined");
+        let reader = &mut self.parts.reader;
+        self.patience
+            .until(|| reader.quarantine(segment, record, reason).map_err(|error| away(&error)))
+            .map_err(|_| Stopped)
+    }
+
+    /// The batch is durable in the store. What fails here is only a matter of space.
+    fn finish(&mut self, batch: &Batch) {
+        match self.parts.reader.stored(batch) {
+            Ok(removed) => self.gone.extend(removed),
+            Err(error) => tracing::warn!(%error, "a stored segment cannot be removed yet"),
+        }
+        self.forget();
+    }
+
+    /// Forgets the cursors of segments that are gone; if not now, then with the next batch.
+    fn forget(&mut self) {
+        let Parts { reader, store, .. } = &mut self.parts;
+        let (spool, gone) = (reader.spool(), &self.gone);
+        if !gone.is_empty() && guarded(|| store.forget(spool, gone)).is_ok() {
+            self.gone.clear();
+        }
+    }
+}
+
+/// The rows of the sessions that we minted, one for each key.
+fn new_sessions(auth: &Auth, activities: &[Activity]) -> Vec<NewSession> {
+    let mut keys = HashSet::new();
+    let mut rows = Vec::new();
+    for activity in activities {
+        if let Some(session) = &activity.session
+            && session.state == SessionState::Minted
+            && keys.insert(&session.key)
+        {
+            rows.push(auth.session_row(session, activity.received_at));
+        }
+    }
+    rows
+}
+
+fn away(error: &spool::Error) -> store::Error {
+    store::Error::Unavailable(error.to_string())
+}
+
+/// Where there is no row to blame.
+fn refused_is_away<T>(result: Result<T, store::Error>) -> Result<T, store::Error> {
+    result.map_err(|error| match error {
+        store::Error::Rejected(reason) => store::Error::Unavailable(reason),
+        error => error,
+    })
+}
+
+#[cfg(test)]
+mod tests;
