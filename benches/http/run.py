@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""204 after fsync against nginx answering an empty 204: same load, same cores, one run.
+
+    cargo build --release && benches/http/run.py [--seconds 10] [--rounds 5] [-c 256]
+
+Needs wrk and nginx (Debian packages of these names). Prints, per round and as medians: requests a
+second of both, their ratio, the server's CPU per request (all threads, the drain's included, until
+everything is stored), its memory, and how many of the acknowledged activities are in the database.
+The activities are those of known sessions, half of them of logged-in users, as `post.lua` says.
+"""
+
+import argparse
+import base64
+import hashlib
+import hmac
+import json
+import os
+import pathlib
+import random
+import signal
+import sqlite3
+import statistics
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+DJAFFAR = os.environ.get("DJAFFAR", str(ROOT / "target/release/djaffar"))
+KEY = "bench-site-key-0123456789-abcdefghijklmnopqrstuvwxyz"
+HZ = os.sysconf("SC_CLK_TCK")
+PORT = 8101
+
+
+def salted_hmac(salt, value, algorithm):
+    """django/utils/crypto.py:salted_hmac"""
+    key = hashlib.new(algorithm, salt.encode() + KEY.encode()).digest()
+    return hmac.new(key, value.encode(), algorithm)
+
+
+def b62(number):
+    alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    text = ""
+    while number:
+        number, rest = divmod(number, 62)
+        text = alphabet[rest] + text
+    return text or "0"
+
+
+def b64(data):
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def session_data(data):
+    """django/core/signing.py:dumps, as the db sessions of Django 3.1 and later use it"""
+    value = b64(json.dumps(data, separators=(",", ":")).encode()) + ":" + b62(int(time.time()))
+    signer = "django.contrib.sessions.SessionStoresigner"
+    return value + ":" + b64(salted_hmac(signer, value, "sha256").digest())
+
+
+def fill(folder, sessions):
+    """Users and sessions, half of them logged in; their keys into sessions.txt, as post.lua wants."""
+    rng = random.Random(42)
+    database = sqlite3.connect(folder / "djaffar.sqlite3")
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    users = 1_000
+    database.executemany(
+        "INSERT INTO auth_user (id, password, is_superuser, username, last_name, email, is_staff, "
+        "is_active, date_joined, first_name) VALUES (?, ?, 0, ?, '', '', 0, 1, ?, '')",
+        [(i, f"pbkdf2_sha256$1000000$salt{i}$hash=", f"user{i}", now) for i in range(1, users + 1)],
+    )
+    salt = "django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash"
+    rows, lines = [], []
+    for number in range(sessions):
+        key = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=32))
+        data = {}
+        if number % 2 == 0:
+            user = rng.randrange(1, users + 1)
+            password = f"pbkdf2_sha256$1000000$salt{user}$hash="
+            data = {
+                "_auth_user_id": str(user),
+                "_auth_user_backend": "django.contrib.auth.backends.ModelBackend",
+                "_auth_user_hash": salted_hmac(salt, password, "sha256").hexdigest(),
+            }
+        rows.append((key, session_data(data), "2999-01-01 00:00:00"))
+        lines.append(f"{key} {'a' if number % 2 else 'u'}\n")
+    database.executemany("INSERT INTO django_session VALUES (?, ?, ?)", rows)
+    database.commit()
+    database.close()
+    (folder / "sessions.txt").write_text("".join(lines))
+
+
+def wait_for(url):
+    for _ in range(200):
+        try:
+            return urllib.request.urlopen(url).read()
+        except urllib.error.HTTPError:
+            return None
+        except OSError:
+            time.sleep(0.05)
+    raise SystemExit(f"nothing answers at {url}")
+
+
+def cpu(pid):
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / HZ
+
+
+def children(pid):
+    return [int(child) for child in open(f"/proc/{pid}/task/{pid}/children").read().split()]
+
+
+def memory(pid):
+    status = open(f"/proc/{pid}/status").read()
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(peak.split()[1]) / 1024
+
+
+def count(folder):
+    with sqlite3.connect(folder / "djaffar.sqlite3", timeout=60) as database:
+        return database.execute("SELECT count(*) FROM djaffar_activity").fetchone()[0]
+
+
+def wrk(port, connections, seconds, folder):
+    env = dict(os.environ, MIX="known", SESSIONS=str(folder / "sessions.txt"))
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
+    command += ["-s", str(HERE / "post.lua"), f"http://127.0.0.1:{port}/djaffar/log/"]
+    out = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    result = json.loads(next(line for line in out.splitlines() if line.startswith("JSON "))[5:])
+    bad = sum(result[kind] for kind in ("non2xx", "connect", "read", "write", "timeout"))
+    return result["req"] / (result["dur_us"] / 1e6), result, bad
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("-c", "--connections", type=int, default=256)
+    parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sessions", type=int, default=8192)
+    parser.add_argument("--dir", help="where to keep database and spool (default: a temporary folder)")
+    options = parser.parse_args()
+    folder = pathlib.Path(tempfile.mkdtemp(dir=options.dir))
+    (folder / "djaffar.secret-key").write_text(KEY)
+    subprocess.run([DJAFFAR, "migrate"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    fill(folder, options.sessions)
+    nginx_folder = tempfile.mkdtemp()
+    nginx = subprocess.Popen(["nginx", "-p", nginx_folder, "-c", str(HERE / "nginx.conf")])
+    command = [DJAFFAR, "serve", f"--listen=127.0.0.1:{PORT}", "--rate-limit=0"]
+    command += ["--session-rate-limit=0", "--connections-per-address=10000"]
+    server = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    rounds = []
+    try:
+        wait_for(f"http://127.0.0.1:{PORT}/djaffar/health/")
+        wait_for("http://127.0.0.1:8100/")
+        wrk(PORT, options.connections, 3, folder)
+        for number in range(1, options.rounds + 1):
+            nginx_started = sum(map(cpu, children(nginx.pid)))
+            plain, asked, bad = wrk(8100, options.connections, options.seconds, folder)
+            nginx_busy = sum(map(cpu, children(nginx.pid))) - nginx_started
+            while True:  # what the warm-up left
+                before = count(folder)
+                time.sleep(1)
+                if count(folder) == before:
+                    break
+            started = cpu(server.pid)
+            rate, result, errors = wrk(PORT, options.connections, options.seconds, folder)
+            busy = cpu(server.pid) - started
+            stored_while_busy = count(folder) - before
+            until = time.time() + 120
+            # wrk ends with requests under way: a few more than it counted may be stored.
+            while count(folder) - before < result["req"] and time.time() < until:
+                time.sleep(0.2)
+            time.sleep(0.5)
+            total = cpu(server.pid) - started
+            row = {
+                "nginx": plain, "djaffar": rate, "ratio": rate / plain,
+                "nginx_cpu_us": nginx_busy / asked["req"] * 1e6,
+                "cpu_us": busy / result["req"] * 1e6, "cpu_us_all_stored": total / result["req"] * 1e6,
+                "stored": count(folder) - before, "acknowledged": result["req"],
+                "stored_while_busy": stored_while_busy, "p50": result["p50"], "p99": result["p99"],
+                "errors": errors + bad, "peak_mib": memory(server.pid),
+            }
+            rounds.append(row)
+            print(f"round {number}: " + "  ".join(f"{k} {v:,.2f}" if isinstance(v, float) else f"{k} {v:,}" for k, v in row.items()), flush=True)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(30)
+        nginx.terminate()
+    medians = {key: statistics.median(row[key] for row in rounds) for key in rounds[0]}
+    print("medians: " + "  ".join(f"{k} {v:,.2f}" for k, v in medians.items()))
+
+
+main()

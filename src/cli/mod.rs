@@ -1,0 +1,214 @@
+//! The command line: what each command is called, takes and teaches; and exit codes.
+//!
+//! `--help` is the manual. The work is done elsewhere.
+
+mod database;
+mod tail;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    config::{self, Config, Options},
+    dump::Model,
+    failure::Failure,
+    serve,
+};
+
+/// Records what the users of a web site do, safely, in the site's own database.
+#[derive(Debug, Parser)]
+#[command(name = "djaffar", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Begin with: djaffar serve
+  It answers on http://127.0.0.1:8000/ and keeps everything in the current folder.
+Beside a Django site:
+  djaffar migrate --database sqlite:////srv/site/db.sqlite3
+  djaffar serve --database sqlite:////srv/site/db.sqlite3 --secret-key-file /srv/site/secret-key";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take down activities: answer on a port, and move what comes in to the database.
+    ///
+    /// Without options it makes djaffar.sqlite3, djaffar-spool/ and djaffar.secret-key in the
+    /// current folder. Stop it with Ctrl-C or SIGTERM: it finishes what it is answering. Nothing
+    /// that it answered 204 is lost, however it ends.
+    Serve {
+        #[command(flatten)]
+        from: File,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Make or upgrade the tables. Where the Django app is installed, Django does that.
+    ///
+    /// Running it again is harmless. Beside a Django site it makes only the djaffar_ tables;
+    /// alone also Django's auth_user and django_session, so that a Django can adopt the file.
+    Migrate {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Make a user who may see everything (auth_user of a database without a Django).
+    ///
+    /// Asks for what is not given. Without a terminal the password is read from
+    /// DJANGO_SUPERUSER_PASSWORD.
+    Createsuperuser {
+        #[command(flatten)]
+        at: At,
+        /// The name to log in with.
+        #[arg(long)]
+        username: Option<String>,
+        /// The e-mail address; may be blank.
+        #[arg(long)]
+        email: Option<String>,
+    },
+    /// Print all rows of a model as Django's fixture JSON, as `manage.py dumpdata` does.
+    ///
+    /// Reads page by page: the memory stays small however many rows there are.
+    Dumpdata {
+        /// djaffar.Activity or djaffar.SessionInfo.
+        model: Model,
+        #[command(flatten)]
+        at: At,
+        /// Spaces of indentation; without it everything is one line.
+        #[arg(long, value_parser = clap::value_parser!(u8).range(0..=16))]
+        indent: Option<u8>,
+    },
+    /// Print activities as they are stored, one line each, until Ctrl-C.
+    Tail {
+        #[command(flatten)]
+        at: At,
+        /// So many of the last activities first.
+        #[arg(long, short = 'n', default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+        lines: u32,
+        /// One JSON object a line instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Print what is there and end.
+        #[arg(long)]
+        no_follow: bool,
+    },
+    /// Show the options that hold, or check them.
+    Config {
+        #[command(subcommand)]
+        what: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print all options as djaffar.toml, with the values that hold.
+    Print {
+        #[command(flatten)]
+        from: File,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Check options, secret key, database and spool, and say what to mend. Changes nothing.
+    Check {
+        #[command(flatten)]
+        from: File,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+}
+
+/// Which configuration file.
+#[derive(Debug, clap::Args)]
+struct File {
+    /// The configuration file [default: djaffar.toml, when it is there].
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+/// Which database, for commands that need no more.
+#[derive(Debug, clap::Args)]
+struct At {
+    #[command(flatten)]
+    file: File,
+    /// The database: sqlite:///relative.sqlite3 or sqlite:////absolute.sqlite3.
+    #[arg(long, env = "DJAFFAR_DATABASE", hide_env_values = true)]
+    database: Option<String>,
+    /// Django's TIME_ZONE.
+    #[arg(long, env = "DJAFFAR_TIME_ZONE")]
+    time_zone: Option<String>,
+    /// Django's USE_TZ.
+    #[arg(long, env = "DJAFFAR_USE_TZ")]
+    use_tz: Option<bool>,
+}
+
+impl At {
+    fn config(self) -> Result<Config, config::Error> {
+        let At { file, database, time_zone, use_tz } = self;
+        let said = Options { database, time_zone, use_tz, ..Options::default() };
+        Config::load(file.config.as_deref(), said)
+    }
+}
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            use std::io::Write;
+            if failure.is_closed_pipe() {
+                return ExitCode::SUCCESS;
+            }
+            // Not eprintln!: a closed terminal is no reason to panic.
+            drop(writeln!(std::io::stderr(), "djaffar: {failure}"));
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    let load = |from: &File, options: Options| Config::load(from.config.as_deref(), options);
+    match command {
+        Command::Serve { from, options } => serve::serve(&load(&from, *options)?),
+        Command::Migrate { at } => database::migrate(&at.config()?),
+        Command::Createsuperuser { at, username, email } => {
+            database::create_superuser(&at.config()?, username, email)
+        }
+        Command::Dumpdata { model, at, indent } => {
+            database::dump(&at.config()?, model, indent.map(usize::from))
+        }
+        Command::Tail { at, lines, json, no_follow } => {
+            let how = tail::How { lines: lines as usize, json, follow: !no_follow };
+            tail::tail(&at.config()?, &how)
+        }
+        Command::Config { what: ConfigCommand::Print { from, options } } => {
+            use std::io::Write;
+            let text = load(&from, *options)?.to_toml();
+            std::io::stdout().write_all(text.as_bytes()).map_err(anyhow::Error::from)?;
+            Ok(())
+        }
+        Command::Config { what: ConfigCommand::Check { from, options } } => {
+            serve::check(&load(&from, *options)?)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_explains_itself() {
+        let help = Cli::command().find_subcommand_mut("serve").unwrap().render_long_help();
+        for (name, _, _) in config::OPTIONS {
+            let flag = format!("--{}", name.replace('_', "-"));
+            assert!(help.to_string().contains(&flag), "{flag}");
+        }
+    }
+}

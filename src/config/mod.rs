@@ -1,0 +1,369 @@
+//! Every option: its name, what it is for, its default; and the one place that reads them.
+//!
+//! One name everywhere: flag `--trusted-proxy`, environment `DJAFFAR_TRUSTED_PROXY`, key
+//! `trusted_proxy` in `djaffar.toml`. Later wins: default, file, environment, flag.
+//! `djaffar.example.toml` is printed from the table below, and a test compares them.
+
+pub mod secret;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// The file that is read when it is there and no other is named.
+pub const FILE: &str = "djaffar.toml";
+
+/// The database of a server that runs alone.
+pub const DATABASE: &str = "sqlite:///djaffar.sqlite3";
+
+/// Why the configuration cannot be used; the sentences say what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {0}: {1}")]
+    File(PathBuf, std::io::Error),
+    /// The file is not what it should be.
+    #[error("{0}: {1}")]
+    Toml(PathBuf, toml::de::Error),
+    /// An option has a value that cannot work.
+    #[error("{0}")]
+    Value(String),
+}
+
+/// Defines `Options` (what was said, of flags and environment or of the file), `Config` (what
+/// holds) and [`OPTIONS`], from one table.
+macro_rules! options {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident [$($type:tt)+] $env:literal $heading:literal = $default:expr;
+    )+) => {
+        /// The options as given: nothing where nothing was said.
+        #[derive(Debug, Clone, Default, Args, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Options {
+            $(
+                $(#[doc = $doc])+
+                #[arg(long, env = $env, help_heading = $heading, value_delimiter = ',',
+                      hide_env_values = true)]
+                pub $name: Option<$($type)+>,
+            )+
+        }
+
+        /// The options that hold.
+        #[derive(Debug, Clone, PartialEq, Serialize)]
+        pub struct Config {
+            $( $(#[doc = $doc])+ pub $name: $($type)+, )+
+        }
+
+        impl Options {
+            /// `self` where it says something, else `other`.
+            fn or(self, other: Options) -> Options {
+                Options { $( $name: self.$name.or(other.$name), )+ }
+            }
+
+            /// Fills in the defaults.
+            fn fill(self) -> Config {
+                Config { $( $name: self.$name.unwrap_or_else(|| $default), )+ }
+            }
+        }
+
+        /// Name, heading and description of each option, in the order of the documentation.
+        pub const OPTIONS: &[(&str, &str, &[&str])] =
+            &[$( (stringify!($name), $heading, &[$($doc),+]), )+];
+    };
+}
+
+options! {
+    /// The address and port to answer on.
+    listen [SocketAddr] "DJAFFAR_LISTEN" "Serving" = SocketAddr::from(([127, 0, 0, 1], 8000));
+    /// The folder of the endpoint: activities are posted to PREFIXlog/.
+    prefix [String] "DJAFFAR_PREFIX" "Serving" = "/djaffar/".to_owned();
+    /// Networks of the reverse proxies whose X-Forwarded-For is believed, e.g. 127.0.0.1/32.
+    trusted_proxy [Vec<IpNet>] "DJAFFAR_TRUSTED_PROXY" "Serving" = Vec::new();
+    /// Other sites whose pages may post with their cookies, e.g. `https://shop.example`.
+    allowed_origin [Vec<String>] "DJAFFAR_ALLOWED_ORIGIN" "Serving" = Vec::new();
+    /// Host names that are answered, e.g. www.example.com; none listed: any.
+    allowed_host [Vec<String>] "DJAFFAR_ALLOWED_HOST" "Serving" = Vec::new();
+    /// Threads that answer; 0: one for each core.
+    threads [usize] "DJAFFAR_THREADS" "Serving" = 0;
+    /// Connections that are held at once, and how many of them by one address.
+    connections [usize] "DJAFFAR_CONNECTIONS" "Serving" = 18_000;
+    /// Connections of one address (trusted proxies may have more).
+    connections_per_address [usize] "DJAFFAR_CONNECTIONS_PER_ADDRESS" "Serving" = 256;
+    /// Requests a second of one address (IPv6: /64), ten seconds' worth at once; 0: any number.
+    rate_limit [u32] "DJAFFAR_RATE_LIMIT" "Serving" = 1_000;
+    /// New sessions a second of one network (IPv4 /24, IPv6 /64); 0: any number.
+    session_rate_limit [u32] "DJAFFAR_SESSION_RATE_LIMIT" "Serving" = 100;
+
+    /// Where the activities go: sqlite:///relative.sqlite3 or sqlite:////absolute.sqlite3.
+    database [String] "DJAFFAR_DATABASE" "Storing" = DATABASE.to_owned();
+    /// The folder that keeps activities safe until they are in the database.
+    spool [PathBuf] "DJAFFAR_SPOOL" "Storing" = PathBuf::from("djaffar-spool");
+    /// MiB of activities that may wait for the database; over that the answer is 503.
+    spool_limit_mib [u64] "DJAFFAR_SPOOL_LIMIT_MIB" "Storing" = 4_096;
+    /// Seconds for which stored activities are kept in the spool as well.
+    spool_retain_seconds [u64] "DJAFFAR_SPOOL_RETAIN_SECONDS" "Storing" = 3_600;
+    /// MiB of stored activities that are kept in the spool at most.
+    spool_retain_mib [u64] "DJAFFAR_SPOOL_RETAIN_MIB" "Storing" = 1_024;
+
+    /// A file with Django's SECRET_KEY (or set DJAFFAR_SECRET_KEY). Alone: made when absent.
+    secret_key_file [PathBuf] "DJAFFAR_SECRET_KEY_FILE" "Django" =
+        PathBuf::from("djaffar.secret-key");
+    /// Files with Django's SECRET_KEY_FALLBACKS.
+    secret_key_fallback_file [Vec<PathBuf>] "DJAFFAR_SECRET_KEY_FALLBACK_FILE" "Django" =
+        Vec::new();
+    /// Django's TIME_ZONE: of dates without an offset.
+    time_zone [String] "DJAFFAR_TIME_ZONE" "Django" = "UTC".to_owned();
+    /// Django's USE_TZ: whether the database holds UTC (true) or local times.
+    use_tz [bool] "DJAFFAR_USE_TZ" "Django" = true;
+    /// The table of Django's user model.
+    user_table [String] "DJAFFAR_USER_TABLE" "Django" = "auth_user".to_owned();
+    /// Django's AUTHENTICATION_BACKENDS.
+    authentication_backend [Vec<String>] "DJAFFAR_AUTHENTICATION_BACKEND" "Django" =
+        vec!["django.contrib.auth.backends.ModelBackend".to_owned()];
+    /// Django's SESSION_COOKIE_NAME.
+    session_cookie_name [String] "DJAFFAR_SESSION_COOKIE_NAME" "Django" = "sessionid".to_owned();
+    /// Django's SESSION_COOKIE_AGE in seconds.
+    session_cookie_age [u32] "DJAFFAR_SESSION_COOKIE_AGE" "Django" = 1_209_600;
+    /// Django's SESSION_COOKIE_DOMAIN; blank: the host's own.
+    session_cookie_domain [String] "DJAFFAR_SESSION_COOKIE_DOMAIN" "Django" = String::new();
+    /// Django's SESSION_COOKIE_PATH.
+    session_cookie_path [String] "DJAFFAR_SESSION_COOKIE_PATH" "Django" = "/".to_owned();
+    /// Django's SESSION_COOKIE_SECURE.
+    session_cookie_secure [bool] "DJAFFAR_SESSION_COOKIE_SECURE" "Django" = false;
+    /// Django's SESSION_COOKIE_HTTPONLY.
+    session_cookie_httponly [bool] "DJAFFAR_SESSION_COOKIE_HTTPONLY" "Django" = true;
+    /// Django's SESSION_COOKIE_SAMESITE: Lax, Strict, None, or off for no such attribute.
+    session_cookie_samesite [SameSite] "DJAFFAR_SESSION_COOKIE_SAMESITE" "Django" = SameSite::Lax;
+    /// Django's SESSION_EXPIRE_AT_BROWSER_CLOSE.
+    session_expire_at_browser_close [bool] "DJAFFAR_SESSION_EXPIRE_AT_BROWSER_CLOSE" "Django" =
+        false;
+
+    /// What is logged: error, warn, info, debug, or a filter such as djaffar=debug.
+    log [String] "DJAFFAR_LOG" "Logging" = "info".to_owned();
+    /// How it is logged: text, or json (one object a line).
+    log_format [LogFormat] "DJAFFAR_LOG_FORMAT" "Logging" = LogFormat::Text;
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// A line for a person.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// The SameSite attribute of the session cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize)]
+#[clap(rename_all = "verbatim")]
+pub enum SameSite {
+    /// Sent with requests of the same site and with links from others.
+    #[default]
+    Lax,
+    /// Sent with requests of the same site only.
+    Strict,
+    /// Sent always; browsers want Secure with it.
+    None,
+    /// No such attribute (Django: False).
+    #[serde(rename = "off")]
+    #[clap(name = "off")]
+    Off,
+}
+
+impl SameSite {
+    /// The attribute's value, if there is to be one.
+    pub fn attribute(self) -> Option<&'static str> {
+        match self {
+            SameSite::Lax => Some("Lax"),
+            SameSite::Strict => Some("Strict"),
+            SameSite::None => Some("None"),
+            SameSite::Off => None,
+        }
+    }
+}
+
+/// The session cookie's attributes, as `http` needs them.
+#[derive(Debug, Clone)]
+pub struct SessionCookie {
+    /// SESSION_COOKIE_NAME.
+    pub name: String,
+    /// SESSION_COOKIE_AGE, in seconds.
+    pub age: u32,
+    /// SESSION_COOKIE_DOMAIN.
+    pub domain: Option<String>,
+    /// SESSION_COOKIE_PATH.
+    pub path: String,
+    /// SESSION_COOKIE_SECURE.
+    pub secure: bool,
+    /// SESSION_COOKIE_HTTPONLY.
+    pub httponly: bool,
+    /// SESSION_COOKIE_SAMESITE.
+    pub samesite: SameSite,
+    /// SESSION_EXPIRE_AT_BROWSER_CLOSE.
+    pub expire_at_browser_close: bool,
+}
+
+impl Default for SessionCookie {
+    fn default() -> SessionCookie {
+        Options::default().fill().session_cookie()
+    }
+}
+
+impl Config {
+    /// Reads the file and puts together what holds. `file`: the one that `--config` names; else
+    /// `djaffar.toml`, when it is there. `said`: flags and environment.
+    pub fn load(file: Option<&Path>, said: Options) -> Result<Config, Error> {
+        let path = file.unwrap_or(Path::new(FILE));
+        let written = match std::fs::read_to_string(path) {
+            Ok(text) => {
+                toml::from_str(&text).map_err(|error| Error::Toml(path.to_owned(), error))?
+            }
+            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                Options::default()
+            }
+            Err(error) => return Err(Error::File(path.to_owned(), error)),
+        };
+        let config = said.or(written).fill();
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The time zone of dates without an offset.
+    pub fn zone(&self) -> Result<jiff::tz::TimeZone, Error> {
+        jiff::tz::TimeZone::get(&self.time_zone).map_err(|_| {
+            Error::Value(format!(
+                "time_zone: no zone is called {:?}; write it as Django's TIME_ZONE, such as \
+                 Europe/Paris",
+                self.time_zone
+            ))
+        })
+    }
+
+    /// The attributes of the session cookie.
+    pub fn session_cookie(&self) -> SessionCookie {
+        SessionCookie {
+            name: self.session_cookie_name.clone(),
+            age: self.session_cookie_age,
+            domain: Some(self.session_cookie_domain.clone()).filter(|domain| !domain.is_empty()),
+            path: self.session_cookie_path.clone(),
+            secure: self.session_cookie_secure,
+            httponly: self.session_cookie_httponly,
+            samesite: self.session_cookie_samesite,
+            expire_at_browser_close: self.session_expire_at_browser_close,
+        }
+    }
+
+    /// `djaffar.toml` with these values, each with its description.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let mut heading = "";
+        let values = toml::Table::try_from(self).unwrap_or_default();
+        for (name, under, doc) in OPTIONS {
+            if *under != heading {
+                text += &format!("\n# --- {under} ---\n");
+                heading = under;
+            }
+            for line in *doc {
+                text += &format!("\n#{line}");
+            }
+            let value = values.get(*name).map(ToString::to_string).unwrap_or_default();
+            text += &format!("\n{name} = {value}\n");
+        }
+        text
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let refuse = |sentence: String| Err(Error::Value(sentence));
+        self.zone()?;
+        if !self.prefix.starts_with('/') || !self.prefix.ends_with('/') {
+            return refuse(format!(
+                "prefix: {:?} must begin and end with a slash, such as /djaffar/",
+                self.prefix
+            ));
+        }
+        for origin in &self.allowed_origin {
+            let host = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
+            if host.is_none_or(|host| host.is_empty() || host.contains(['/', '*'])) {
+                return refuse(format!(
+                    "allowed_origin: {origin:?} must be scheme and host, such as \
+                     https://shop.example, without path or wildcard"
+                ));
+            }
+        }
+        let token = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+        if !token(&self.session_cookie_name) || self.session_cookie_name.contains(['=', ';']) {
+            return refuse("session_cookie_name: must be a name, such as sessionid".to_owned());
+        }
+        for (name, text) in [
+            ("session_cookie_domain", &self.session_cookie_domain),
+            ("session_cookie_path", &self.session_cookie_path),
+        ] {
+            if text.contains(';') || text.chars().any(char::is_control) {
+                return refuse(format!("{name}: {text:?} cannot stand in a cookie"));
+            }
+        }
+        if self.spool_limit_mib < 32 {
+            return refuse("spool_limit_mib: must be at least 32".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str, said: Options) -> Result<Config, Error> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("djaffar.toml");
+        std::fs::write(&file, toml).unwrap();
+        Config::load(Some(&file), said)
+    }
+
+    #[test]
+    fn the_example_file_is_the_table() {
+        let example = std::fs::read_to_string("djaffar.example.toml").unwrap();
+        let (head, table) = example.split_once("\n# ---").unwrap();
+        assert!(head.lines().all(|line| line.starts_with('#')), "the head is a comment");
+        let expected = Options::default().fill().to_toml();
+        assert_eq!(format!("\n# ---{table}"), expected, "write `djaffar config print` over it");
+        assert_eq!(load(&example, Options::default()).unwrap(), Options::default().fill());
+    }
+
+    #[test]
+    fn later_wins() {
+        let said = Options { threads: Some(3), ..Options::default() };
+        let config = load("threads = 2\nconnections = 9", said).unwrap();
+        assert_eq!((config.threads, config.connections), (3, 9));
+        assert_eq!(config.session_cookie_age, 1_209_600);
+    }
+
+    #[test]
+    fn what_cannot_work_is_said() {
+        let table = [
+            ("nonsense = 1", "unknown field"),
+            ("threads = 'x'", "invalid type"),
+            ("time_zone = 'Mars/Phobos'", "no zone is called"),
+            ("prefix = 'djaffar'", "slash"),
+            ("allowed_origin = ['shop.example']", "scheme and host"),
+            ("allowed_origin = ['https://shop.example/']", "scheme and host"),
+            ("allowed_origin = ['https://*.example']", "wildcard"),
+            ("session_cookie_name = 'a b'", "name"),
+            ("session_cookie_path = '/; Secure'", "cannot stand in a cookie"),
+            ("trusted_proxy = ['localhost']", "invalid"),
+            ("spool_limit_mib = 1", "at least 32"),
+        ];
+        for (toml, expected) in table {
+            let error = load(toml, Options::default()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{toml}: {error}");
+        }
+        assert!(Config::load(Some(Path::new("/nowhere.toml")), Options::default()).is_err());
+    }
+}

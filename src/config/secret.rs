@@ -1,0 +1,131 @@
+//! Django's SECRET_KEY: where it comes from, and keys that must not be used.
+
+use std::{
+    fs,
+    io::{ErrorKind, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use rand::RngExt;
+
+use super::{Config, Error};
+
+/// The shortest key that is taken, in bytes.
+const SHORTEST: usize = 32;
+/// The characters and the length that Django's `get_random_secret_key` uses
+/// (`django/core/management/utils.py`).
+const CHARACTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789!@#$%^&*(-_=+)";
+const LENGTH: usize = 50;
+
+/// SECRET_KEY and SECRET_KEY_FALLBACKS. No `Debug`: they are secret.
+pub struct Secrets {
+    /// What is signed with.
+    pub key: String,
+    /// What is believed besides.
+    pub fallbacks: Vec<String>,
+}
+
+impl Config {
+    /// Reads the keys. `make`: make one where there is none (when no Django has one).
+    pub fn secrets(&self, make: bool) -> Result<Secrets, Error> {
+        #[expect(clippy::disallowed_methods, reason = "configuration is read here")]
+        let said = std::env::var("DJAFFAR_SECRET_KEY").ok().filter(|key| !key.is_empty());
+        let key = match said {
+            Some(key) => accept(key, "DJAFFAR_SECRET_KEY")?,
+            None => from_file(&self.secret_key_file, make)?,
+        };
+        let fallbacks = self.secret_key_fallback_file.iter().map(|file| from_file(file, false));
+        Ok(Secrets { key, fallbacks: fallbacks.collect::<Result<_, _>>()? })
+    }
+}
+
+/// The password of `createsuperuser` without a terminal, where Django's reads it.
+pub fn superuser_password() -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "configuration is read here")]
+    std::env::var("DJANGO_SUPERUSER_PASSWORD").ok()
+}
+
+fn from_file(file: &Path, make: bool) -> Result<String, Error> {
+    match fs::read_to_string(file) {
+        Ok(text) => {
+            accept(text.trim_end_matches(['\r', '\n']).to_owned(), &file.display().to_string())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound && make => make_file(file),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::Value(format!(
+            "there is no {}: write the SECRET_KEY of the Django site into a file that only this \
+             server may read (mode 0600), and name it with --secret-key-file; or set \
+             DJAFFAR_SECRET_KEY",
+            file.display()
+        ))),
+        Err(error) => Err(Error::File(file.to_owned(), error)),
+    }
+}
+
+/// Refuses keys that anybody could know.
+fn accept(key: String, source: &str) -> Result<String, Error> {
+    let known = ["django-insecure-", "changeme", "change-me", "change_me", "secret", "your-secret"];
+    let lower = key.to_ascii_lowercase();
+    let weak = if key.len() < SHORTEST {
+        format!("has fewer than {SHORTEST} bytes")
+    } else if known.iter().any(|start| lower.starts_with(start)) {
+        "is a placeholder".to_owned()
+    } else if key.bytes().collect::<std::collections::HashSet<_>>().len() < 5 {
+        "has fewer than five different characters".to_owned()
+    } else {
+        return Ok(key);
+    };
+    Err(Error::Value(format!(
+        "the secret key of {source} {weak}: whoever guesses it is any user of the site. Make a \
+         new one, for Django and for this server: python -c \"from django.core.management.utils \
+         import get_random_secret_key as k; print(k())\""
+    )))
+}
+
+fn make_file(file: &Path) -> Result<String, Error> {
+    let mut random = rand::rng();
+    let key: String = (0..LENGTH)
+        .filter_map(|_| CHARACTERS.get(random.random_range(0..CHARACTERS.len())))
+        .map(|byte| char::from(*byte))
+        .collect();
+    let io = |error| Error::File(file.to_owned(), error);
+    let mut open = fs::OpenOptions::new();
+    let mut handle = open.write(true).create_new(true).mode(0o600).open(file).map_err(io)?;
+    writeln!(handle, "{key}").and_then(|()| handle.sync_all()).map_err(io)?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_only_for_us_to_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key");
+        let error = from_file(&file, false).unwrap_err().to_string();
+        assert!(error.contains("--secret-key-file"), "{error}");
+        let key = from_file(&file, true).unwrap();
+        assert_eq!(key.len(), LENGTH);
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(from_file(&file, true).unwrap(), key);
+    }
+
+    #[test]
+    fn keys_that_anybody_could_know_are_refused() {
+        let good = "k7#v!mq2z8x_w4n9c3b6t1y5r0p-e8u7i6o5a4s3d2f1";
+        assert!(accept(good.to_owned(), "here").is_ok());
+        for bad in [
+            "",
+            "short",
+            "django-insecure-k7#v!mq2z8x_w4n9c3b6t1y5r0p-e8u7",
+            "changeme-changeme-changeme-changeme",
+            "Secret-key-0123456789-0123456789-0123456789",
+            "abababababababababababababababababababab",
+        ] {
+            assert!(accept(bad.to_owned(), "here").is_err(), "{bad}");
+        }
+    }
+}

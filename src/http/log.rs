@@ -1,0 +1,264 @@
+//! `POST /djaffar/log/`: takes down activities, and answers when they are on disk, never before.
+//!
+//! Knows nothing of databases.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{self, HeaderValue},
+    http::request::Parts,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    App, Ingest, body, client, cookie,
+    error::{Answer, Error, errors},
+    limit, now,
+    origin::{self, Origin},
+    pulse::Pulse,
+};
+use crate::{
+    activity::{
+        Activity, Client, Clock, Identity, Input, Invalid, Micros, SessionState,
+        body::{Posted, read},
+    },
+    auth::Credentials,
+    spool::record,
+};
+
+/// Answers a request to the endpoint.
+pub async fn log(
+    ingest: &Ingest,
+    request: Request<Incoming>,
+    peer: IpAddr,
+    pulse: &Pulse,
+) -> Answer {
+    let app = &ingest.app;
+    let (parts, incoming) = request.into_parts();
+    let from_proxy = client::is_trusted(peer.to_canonical(), &app.settings.trusted_proxy);
+    let host = host(&parts.headers, from_proxy);
+    let origin = origin::of(&parts.headers, host, &app.settings.allowed_origin);
+    let now = now();
+    let mut answer = match parts.method {
+        Method::POST => post(ingest, &parts, incoming, Call { origin: &origin, peer, pulse, now })
+            .await
+            .unwrap_or_else(|error| error.answer(now.unsigned_abs())),
+        Method::OPTIONS => options(&parts.headers),
+        _ => Error::Method(parts.method.clone()).answer(0),
+    };
+    let headers = answer.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+    cross_origin(headers, origin, &parts.method);
+    answer
+}
+
+/// The authority that the browser asked for.
+fn host(headers: &HeaderMap, from_proxy: bool) -> Option<&str> {
+    let forwarded = from_proxy.then(|| headers.get("x-forwarded-host")).flatten();
+    forwarded.or_else(|| headers.get(header::HOST)).and_then(|value| value.to_str().ok())
+}
+
+/// What a POST is judged by, beside its head and body.
+struct Call<'a> {
+    origin: &'a Origin,
+    peer: IpAddr,
+    pulse: &'a Pulse,
+    now: Micros,
+}
+
+async fn post(
+    ingest: &Ingest,
+    parts: &Parts,
+    incoming: Incoming,
+    call: Call<'_>,
+) -> Result<Answer, Error> {
+    let app = &ingest.app;
+    let client = client::of(&parts.headers, call.peer, &app.settings.trusted_proxy);
+    let bytes = body::read(incoming, call.pulse).await?;
+    app.take_request(client.address, call.now)?;
+    let caller = identify(app, parts, &call).await?;
+    if parts.headers.contains_key(header::CONTENT_ENCODING) {
+        let detail = "A compressed body is not taken: leave Content-Encoding away.";
+        return Err(Error::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    let content_type =
+        parts.headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
+    let writer = Writer { ingest, client: &client, caller: &caller, now: call.now };
+    let (stored, mut answer) = match read(content_type, &bytes).map_err(Error::Body)? {
+        Posted::One(input) => (true, writer.one(input).await?),
+        Posted::Batch(inputs) => writer.batch(inputs).await?,
+    };
+    if stored && let Some(session) = caller.fresh_session() {
+        let value = cookie::set(&app.settings.cookie, session, call.now);
+        value.map(|value| answer.headers_mut().insert(header::SET_COOKIE, value));
+    }
+    Ok(answer)
+}
+
+/// Who sends, and whether the session was made for this very request.
+struct Caller {
+    identity: Identity,
+    fresh: bool,
+}
+
+impl Caller {
+    fn fresh_session(&self) -> Option<&str> {
+        let session = self.identity.session.as_ref().filter(|_| self.fresh)?;
+        Some(&session.key)
+    }
+}
+
+async fn identify(app: &App, parts: &Parts, call: &Call<'_>) -> Result<Caller, Error> {
+    let refused = |cookie::TooLarge| {
+        Error::http(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            format!(
+                "Send at most {} cookies and {} bytes.",
+                cookie::MAX_COOKIES,
+                cookie::MAX_BYTES
+            ),
+        )
+    };
+    let session_cookie =
+        cookie::read(&parts.headers, &app.settings.cookie.name).map_err(refused)?;
+    // Bytes that are no text must reach auth, which refuses them: never silently anonymous.
+    let authorization = parts.headers.get(header::AUTHORIZATION);
+    let authorization = authorization.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let foreign = *call.origin == Origin::Foreign;
+    if foreign && session_cookie.is_some() {
+        return Err(Error::CrossSite);
+    }
+    let credentials = Credentials {
+        authorization: authorization.as_deref(),
+        session_cookie,
+        // A new cookie for a page of a foreign site would replace the one that the browser
+        // withheld: any page could log our users out.
+        may_mint: !foreign,
+    };
+    let identity = app.auth.identify(credentials, call.now).await?;
+    let fresh = identity.session.as_ref().is_some_and(|session| {
+        session.state == SessionState::Minted && session_cookie != Some(session.key.as_str())
+    });
+    Ok(Caller { identity, fresh })
+}
+
+/// Makes activities of what was posted, and puts them in the spool.
+struct Writer<'a> {
+    ingest: &'a Ingest,
+    client: &'a Client,
+    caller: &'a Caller,
+    now: Micros,
+}
+
+impl Writer<'_> {
+    async fn one(&self, input: Input) -> Result<Answer, Error> {
+        let activity = self.activity(input).map_err(Error::Invalid)?;
+        if !self.ingest.app.seen(activity.event_id) {
+            self.take_session()?;
+            self.append(&activity).await?;
+        }
+        let mut answer = Response::new(Full::new(Bytes::new()));
+        *answer.status_mut() = StatusCode::NO_CONTENT;
+        Ok(answer)
+    }
+
+    /// The answer, and whether anything was accepted.
+    async fn batch(&self, inputs: Vec<Result<Input, Invalid>>) -> Result<(bool, Answer), Error> {
+        let mut rejected: Vec<Value> = Vec::new();
+        let mut duplicates = 0;
+        let mut activities: Vec<Activity> = Vec::new();
+        for (index, input) in inputs.into_iter().enumerate() {
+            match input.and_then(|input| self.activity(input)) {
+                Err(invalid) => {
+                    rejected.push(json!({ "index": index, "errors": errors(&invalid) }));
+                }
+                Ok(activity) => {
+                    let here = |id: Uuid| activities.iter().any(|a| a.event_id == Some(id));
+                    if self.ingest.app.seen(activity.event_id)
+                        || activity.event_id.is_some_and(here)
+                    {
+                        duplicates += 1;
+                    } else {
+                        activities.push(activity);
+                    }
+                }
+            }
+        }
+        if !activities.is_empty() {
+            self.take_session()?;
+        }
+        try_join_all(activities.iter().map(|activity| self.append(activity))).await?;
+        let accepted = activities.len();
+        let body = json!({
+            "accepted": accepted, "duplicates": duplicates, "rejected": rejected,
+        });
+        Ok((accepted > 0, super::error::json(StatusCode::OK, &body)))
+    }
+
+    fn activity(&self, input: Input) -> Result<Activity, Invalid> {
+        let clock = Clock { now: self.now, zone: &self.ingest.app.settings.zone };
+        Activity::new(input, self.client, self.caller.identity.clone(), &clock)
+    }
+
+    fn take_session(&self) -> Result<(), Error> {
+        if self.caller.fresh {
+            let network = limit::network(self.client.address);
+            return self.ingest.app.take_session(network, self.now);
+        }
+        Ok(())
+    }
+
+    async fn append(&self, activity: &Activity) -> Result<(), Error> {
+        let mut payload = Vec::with_capacity(512);
+        record::encode(activity, &mut payload);
+        self.ingest.committer.append(&payload).await?;
+        // Only now: a second copy that is answered must find the first one on disk.
+        self.ingest.app.stored(activity.event_id);
+        Ok(())
+    }
+}
+
+/// OPTIONS: with an Origin a preflight, else the description that Django REST framework gives.
+fn options(headers: &HeaderMap) -> Answer {
+    if headers.contains_key(header::ORIGIN) {
+        let mut answer = Response::new(Full::new(Bytes::new()));
+        *answer.status_mut() = StatusCode::NO_CONTENT;
+        return answer;
+    }
+    let description = json!({
+        "name": "Activity Detail",
+        "description": "",
+        "renders": ["application/json", "text/html"],
+        "parses": [
+            "application/json", "application/x-www-form-urlencoded", "multipart/form-data",
+        ],
+    });
+    super::error::json(StatusCode::OK, &description)
+}
+
+/// The headers that let a page of an allowed site read the answer, and that keep caches apart.
+fn cross_origin(headers: &mut HeaderMap, origin: Origin, method: &Method) {
+    let Origin::Allowed(origin) = origin else {
+        headers.insert(header::VARY, HeaderValue::from_static("Accept, Cookie"));
+        return;
+    };
+    headers.insert(header::VARY, HeaderValue::from_static("Accept, Cookie, Origin"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    let yes = HeaderValue::from_static("true");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+    if *method == Method::OPTIONS {
+        for (name, value) in [
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type"),
+            (header::ACCESS_CONTROL_MAX_AGE, "3600"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+}

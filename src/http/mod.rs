@@ -1,0 +1,202 @@
+//! HTTP: accepts connections, routes requests, answers.
+//!
+//! The way of a request: [`listen`] accepts it, [`framing`] and [`pulse`] hold it to its limits,
+//! [`App`] routes it, [`log`] answers it. Only this module knows status codes.
+
+pub mod body;
+pub mod client;
+pub mod cookie;
+pub mod error;
+pub mod framing;
+pub mod limit;
+pub mod listen;
+pub mod log;
+pub mod origin;
+pub mod pulse;
+pub mod request;
+pub mod welcome;
+
+use std::{
+    net::IpAddr,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::SystemTime,
+};
+
+use futures_util::FutureExt;
+use hyper::{Request, StatusCode, body::Incoming};
+use ipnet::IpNet;
+use jiff::tz::TimeZone;
+use quick_cache::sync::Cache;
+use uuid::Uuid;
+
+use self::{
+    error::{Answer, Error},
+    limit::Limit,
+    pulse::Pulse,
+    welcome::Welcome,
+};
+use crate::{
+    activity::Micros,
+    auth::Auth,
+    config::{Config, SessionCookie},
+    spool::{Committer, Spool},
+};
+
+/// The ids of so many stored activities are remembered, to count repeated ones. The database
+/// holds them apart however late one comes.
+const EVENT_IDS: usize = 100_000;
+
+/// The options that concern HTTP.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where the endpoint lies, such as `/djaffar/`.
+    pub prefix: String,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxy: Vec<IpNet>,
+    /// Other sites whose pages may post with cookies.
+    pub allowed_origin: Vec<String>,
+    /// Host names that are answered; empty: any.
+    pub allowed_host: Vec<String>,
+    /// The session cookie.
+    pub cookie: SessionCookie,
+    /// The zone of dates without an offset.
+    pub zone: TimeZone,
+    /// Connections at once, and of one address.
+    pub connections: usize,
+    /// See `connections`.
+    pub connections_per_address: usize,
+}
+
+/// What all threads share to answer. Made once, by `serve`.
+#[derive(Debug)]
+pub struct App {
+    settings: Settings,
+    auth: Arc<Auth>,
+    spool: Spool,
+    welcome: Option<Welcome>,
+    requests: Option<Limit>,
+    sessions: Option<Limit>,
+    event_ids: Cache<Uuid, ()>,
+    panics: AtomicUsize,
+}
+
+/// What one thread answers with.
+#[derive(Debug)]
+pub struct Ingest {
+    app: Arc<App>,
+    committer: Committer,
+}
+
+impl App {
+    /// Puts it together. `zone`: of dates without an offset; `welcome`: the page at `/`.
+    pub fn new(
+        config: &Config,
+        zone: TimeZone,
+        auth: Arc<Auth>,
+        spool: Spool,
+        welcome: Option<Welcome>,
+    ) -> App {
+        let settings = Settings {
+            prefix: config.prefix.clone(),
+            trusted_proxy: config.trusted_proxy.clone(),
+            allowed_origin: config.allowed_origin.clone(),
+            allowed_host: config.allowed_host.clone(),
+            cookie: config.session_cookie(),
+            zone,
+            connections: config.connections,
+            connections_per_address: config.connections_per_address,
+        };
+        App {
+            settings,
+            auth,
+            spool,
+            welcome,
+            requests: Limit::new(config.rate_limit),
+            sessions: Limit::new(config.session_rate_limit),
+            event_ids: Cache::new(EVENT_IDS),
+            panics: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether an activity of this id is on disk already, as far as we remember.
+    fn seen(&self, event_id: Option<Uuid>) -> bool {
+        event_id.is_some_and(|id| self.event_ids.get(&id).is_some())
+    }
+
+    fn stored(&self, event_id: Option<Uuid>) {
+        if let Some(id) = event_id {
+            self.event_ids.insert(id, ());
+        }
+    }
+
+    fn take_request(&self, address: IpAddr, now: Micros) -> Result<(), Error> {
+        take(self.requests.as_ref(), limit::client(address), now)
+    }
+
+    fn take_session(&self, network: IpAddr, now: Micros) -> Result<(), Error> {
+        take(self.sessions.as_ref(), network, now)
+    }
+}
+
+fn take(limit: Option<&Limit>, key: IpAddr, now: Micros) -> Result<(), Error> {
+    if limit.is_none_or(|limit| limit.take(key, now)) { Ok(()) } else { Err(Error::TooMany) }
+}
+
+impl Ingest {
+    /// Answers one request, whatever happens.
+    async fn answer(&self, request: Request<Incoming>, peer: IpAddr, pulse: &Pulse) -> Answer {
+        let mut last = pulse.counts_out() || request::must_close(request.headers());
+        let route = AssertUnwindSafe(self.route(request, peer, pulse)).catch_unwind();
+        let mut answer = route.await.unwrap_or_else(|_| {
+            self.app.panics.fetch_add(1, Ordering::Relaxed);
+            last = true;
+            let detail = "This is our fault, and has been logged.";
+            Error::http(StatusCode::INTERNAL_SERVER_ERROR, detail).answer(0)
+        });
+        if last {
+            let close = hyper::header::HeaderValue::from_static("close");
+            answer.headers_mut().insert(hyper::header::CONNECTION, close);
+        }
+        answer
+    }
+
+    async fn route(&self, request: Request<Incoming>, peer: IpAddr, pulse: &Pulse) -> Answer {
+        if let Err(error) = request::check(&request, &self.app.settings.allowed_host) {
+            return error.answer(0);
+        }
+        let path = request.uri().path();
+        match path.strip_prefix(self.app.settings.prefix.as_str()) {
+            Some("log/" | "log") => log::log(self, request, peer, pulse).await,
+            Some("health/") => self.health(),
+            _ => match &self.app.welcome {
+                Some(welcome) => welcome.answer(&request, &self.app.settings).await,
+                None => not_found(path),
+            },
+        }
+    }
+
+    /// For load balancers: whether activities are taken.
+    fn health(&self) -> Answer {
+        let (status, word) = if self.app.spool.poisoned() {
+            (StatusCode::SERVICE_UNAVAILABLE, "disk error")
+        } else {
+            (StatusCode::OK, "ok")
+        };
+        error::json(status, &serde_json::json!({ "status": word }))
+    }
+}
+
+fn not_found(path: &str) -> Answer {
+    let detail = format!("There is nothing at {path}.");
+    Error::http(StatusCode::NOT_FOUND, detail).answer(0)
+}
+
+/// Our clock.
+pub fn now() -> Micros {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
+}

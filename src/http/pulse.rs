@@ -1,0 +1,305 @@
+//! How long a connection may take for each thing it does: one small state a connection, looked
+//! at four times a second, instead of timers that every request would set and cancel.
+//!
+//! | phase | limit |
+//! | --- | --- |
+//! | no byte since it was accepted | 10 s, closed |
+//! | a head that has begun | 10 s, closed |
+//! | a body | 1 KiB/s after 5 s, else 408 |
+//! | an answer that the client does not read | 10 s, closed |
+//! | idle between requests | 30 s, closed |
+//!
+//! hyper's own `header_read_timeout` is off: it does not know a first byte from an idle
+//! connection, and needs a timer a request.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::Notify,
+};
+
+use super::framing::{At, Framing};
+
+/// How often the connections are looked at.
+pub const SWEEP: Duration = Duration::from_millis(250);
+const FIRST_BYTE: Duration = Duration::from_secs(10);
+const HEAD: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(30);
+const STALLED_WRITE: Duration = Duration::from_secs(10);
+const BODY_GRACE: Duration = Duration::from_secs(5);
+const BODY_BYTES_PER_SECOND: u64 = 1024;
+/// A connection is closed after so many requests, or at this age, so that load balances anew.
+const REQUESTS: u32 = 1_000;
+const AGE: Duration = Duration::from_secs(300);
+
+/// What a connection is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    FirstByte,
+    Head,
+    Body,
+    /// Ours to answer.
+    Answering,
+    Idle,
+}
+
+/// The state of one connection that its limits need.
+#[derive(Debug)]
+pub struct Pulse {
+    opened: Instant,
+    phase: Cell<Phase>,
+    since: Cell<Instant>,
+    body_bytes: Cell<u64>,
+    write_stalled: Cell<Option<Instant>>,
+    requests: Cell<u32>,
+    end: Cell<Option<End>>,
+    ending: Notify,
+    slow_body: Notify,
+}
+
+/// Why a connection ends before the client closes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It overran a limit: close it now.
+    Overdue,
+    /// The server stops: answer what is being asked, then close.
+    Shutdown,
+}
+
+impl Pulse {
+    /// A connection that was accepted now.
+    pub fn new(now: Instant) -> Pulse {
+        Pulse {
+            opened: now,
+            phase: Cell::new(Phase::FirstByte),
+            since: Cell::new(now),
+            body_bytes: Cell::new(0),
+            write_stalled: Cell::new(None),
+            requests: Cell::new(0),
+            end: Cell::new(None),
+            ending: Notify::new(),
+            slow_body: Notify::new(),
+        }
+    }
+
+    /// Counts a request; true when it is to be this connection's last.
+    pub fn counts_out(&self) -> bool {
+        self.requests.set(self.requests.get() + 1);
+        self.requests.get() >= REQUESTS || self.opened.elapsed() >= AGE
+    }
+
+    /// Waits until the connection is to end.
+    pub async fn ended(&self) -> End {
+        loop {
+            if let Some(end) = self.end.get() {
+                return end;
+            }
+            self.ending.notified().await;
+        }
+    }
+
+    /// Waits until the body turns out too slow.
+    pub async fn slow_body(&self) {
+        self.slow_body.notified().await;
+    }
+
+    fn end(&self, end: End) {
+        self.end.set(Some(end));
+        self.ending.notify_one();
+    }
+
+    /// Looks at the limits.
+    fn sweep(&self, now: Instant) {
+        let waited = now.saturating_duration_since(self.since.get());
+        let overdue = match self.phase.get() {
+            Phase::FirstByte => waited > FIRST_BYTE,
+            Phase::Head => waited > HEAD,
+            Phase::Idle => waited > IDLE,
+            Phase::Body => {
+                let needed = waited.as_secs().saturating_mul(BODY_BYTES_PER_SECOND);
+                if waited > BODY_GRACE && self.body_bytes.get() < needed {
+                    self.slow_body.notify_one();
+                }
+                // The handler answers 408; should nobody be reading the body, close.
+                waited > BODY_GRACE + HEAD && self.body_bytes.get() < needed
+            }
+            Phase::Answering => false,
+        };
+        let stalled = self
+            .write_stalled
+            .get()
+            .is_some_and(|since| now.saturating_duration_since(since) > STALLED_WRITE);
+        if overdue || stalled {
+            self.end(End::Overdue);
+        }
+    }
+
+    fn received(&self, at: At, bytes: usize) {
+        let phase = match at {
+            At::Boundary => Phase::Answering,
+            At::Head => Phase::Head,
+            At::Body => Phase::Body,
+        };
+        if self.phase.replace(phase) != phase {
+            self.since.set(Instant::now());
+            self.body_bytes.set(0);
+        }
+        self.body_bytes.set(self.body_bytes.get() + bytes as u64);
+    }
+
+    fn sent(&self) {
+        self.write_stalled.set(None);
+        if self.phase.get() == Phase::Answering {
+            self.phase.set(Phase::Idle);
+            self.since.set(Instant::now());
+        }
+    }
+}
+
+/// The connections of one thread.
+#[derive(Debug, Default, Clone)]
+pub struct Pulses(Rc<RefCell<Vec<Rc<Pulse>>>>);
+
+impl Pulses {
+    /// Adds a connection that was accepted now.
+    pub fn open(&self) -> Rc<Pulse> {
+        let pulse = Rc::new(Pulse::new(Instant::now()));
+        self.0.borrow_mut().push(Rc::clone(&pulse));
+        pulse
+    }
+
+    /// How many connections are open.
+    pub fn count(&self) -> usize {
+        self.0.borrow_mut().retain(|pulse| Rc::strong_count(pulse) > 1);
+        self.0.borrow().len()
+    }
+
+    /// Looks at the limits of all; forgets those that closed.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        self.0.borrow_mut().retain(|pulse| Rc::strong_count(pulse) > 1);
+        self.0.borrow().iter().for_each(|pulse| pulse.sweep(now));
+    }
+
+    /// Asks all to finish what they answer and close.
+    pub fn shut_down(&self) {
+        self.0.borrow().iter().for_each(|pulse| pulse.end(End::Shutdown));
+    }
+}
+
+/// A socket whose bytes pass [`Framing`] and set the [`Pulse`].
+#[derive(Debug)]
+pub struct Guarded {
+    stream: TcpStream,
+    framing: Framing,
+    pulse: Rc<Pulse>,
+}
+
+impl Guarded {
+    /// Guards a socket.
+    pub fn new(stream: TcpStream, pulse: Rc<Pulse>) -> Guarded {
+        Guarded { stream, framing: Framing::default(), pulse }
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        if let Some(new) = buf.filled_mut().get_mut(before..)
+            && !new.is_empty()
+        {
+            let bytes = new.len();
+            let at = this.framing.feed(new);
+            this.pulse.received(at, bytes);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(poll)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch(poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Guarded {
+    fn watch(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if poll.is_ready() {
+            self.pulse.sent();
+        } else if self.pulse.write_stalled.get().is_none() {
+            self.pulse.write_stalled.set(Some(Instant::now()));
+        }
+        poll
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After `seconds` in `phase` with `bytes` of body: is the connection overdue?
+    #[track_caller]
+    fn check(phase: Phase, bytes: u64, seconds: u64, overdue: bool) {
+        let start = Instant::now();
+        let pulse = Pulse::new(start);
+        pulse.phase.set(phase);
+        pulse.body_bytes.set(bytes);
+        pulse.sweep(start + Duration::from_secs(seconds));
+        assert_eq!(pulse.end.get().is_some(), overdue, "{phase:?} {bytes} {seconds}");
+    }
+
+    #[test]
+    fn each_phase_has_its_limit() {
+        check(Phase::FirstByte, 0, 9, false);
+        check(Phase::FirstByte, 0, 11, true);
+        check(Phase::Head, 0, 9, false);
+        check(Phase::Head, 0, 11, true);
+        check(Phase::Idle, 0, 29, false);
+        check(Phase::Idle, 0, 31, true);
+        check(Phase::Answering, 0, 3_600, false);
+        check(Phase::Body, 60_000, 20, false);
+        check(Phase::Body, 100, 4, false);
+        check(Phase::Body, 100, 16, true);
+    }
+}

@@ -1,0 +1,5 @@
+//! The `djaffar` program.
+
+fn main() -> std::process::ExitCode {
+    djaffar::cli::run()
+}

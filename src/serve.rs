@@ -1,0 +1,232 @@
+//! `djaffar serve`: puts everything together, and takes it down in order.
+//!
+//! Start: options, secret key, tables, spool, look-ups, drain, listeners. Stop: listeners, what is
+//! being answered, the last commit, what the drain can still store; whatever is left waits in the
+//! spool for the next start.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tracing::{info, warn};
+
+use crate::{
+    activity::{Activity, plain},
+    config::{Config, LogFormat},
+    failure::Failure,
+    http::{App, listen, welcome::Welcome},
+    site::{self, Site, Storing},
+    spool::{self, Lane, Spool},
+    store::Owner,
+};
+
+/// How often the disk of the spool and the drain are asked whether they still work.
+const WATCH: Duration = Duration::from_millis(100);
+/// Activities of one batch that are shown on a terminal.
+const SHOWN: usize = 20;
+
+/// Serves until SIGTERM or SIGINT.
+pub fn serve(config: &Config) -> Result<(), Failure> {
+    log_to(config)?;
+    raise_file_limit();
+    let site = Site::prepare(config)?;
+    let threads = threads(config);
+    let listeners = listen::bind(config.listen, threads)
+        .with_context(|| format!("cannot listen on {}: is another server there?", config.listen))?;
+    let address = local_address(&listeners).unwrap_or(config.listen);
+    let (spool, lanes, reader) = Spool::open(spool_options(config, threads))?;
+    let auth = Arc::new(site.auth(config)?);
+    let shown = io::stdout().is_terminal();
+    let on_stored = move |activities: &[Activity]| {
+        if shown {
+            show(activities);
+        }
+    };
+    let drain = site.drain(reader, Arc::clone(&auth), on_stored)?;
+    let welcome = site.alone.then(|| Welcome::new(site.database.as_ref()));
+    let app = Arc::new(App::new(config, site.zone(config)?, auth, spool.clone(), welcome));
+    let (stop, stopped) = watch::channel(false);
+    let crew = start(listeners, lanes, &app, &stopped)?;
+    banner(config, address, &site, &spool);
+    let ended = wait(&spool, &drain)?;
+    info!("stopping");
+    stop.send_replace(true);
+    for worker in crew {
+        worker.join().map_err(|_| anyhow!("a thread panicked"))?.context("serving")?;
+    }
+    drain.finish()?;
+    info!(waiting = spool.stats().waiting_bytes, "stopped");
+    match ended {
+        Ended::Asked => Ok(()),
+        Ended::Disk => Err(Failure::Disk(
+            "the disk of the spool does not keep what is written to it; nothing that was \
+             acknowledged is lost. Look at the disk, then start again"
+                .to_owned(),
+        )),
+    }
+}
+
+/// `djaffar config check`: everything that a start needs, without starting.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    let database = site::open(config)?;
+    match database.owner()? {
+        Owner::Nobody => println!("database: none yet; `djaffar serve` makes it"),
+        _ => {
+            database.check()?;
+            println!("database: the tables are as they must be");
+        }
+    }
+    let made = matches!(database.owner()?, Owner::Nobody | Owner::Djaffar);
+    if made && !config.secret_key_file.exists() {
+        println!("secret key: none yet; `djaffar serve` makes it");
+    } else {
+        config.secrets(false)?;
+        println!("secret key: good");
+    }
+    if config.trusted_proxy.is_empty() && !config.listen.ip().is_loopback() {
+        println!("trusted_proxy: none; behind a proxy every activity has the proxy's address");
+    }
+    println!("the configuration is good");
+    Ok(())
+}
+
+fn threads(config: &Config) -> usize {
+    match config.threads {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    }
+}
+
+fn spool_options(config: &Config, lanes: usize) -> spool::Options {
+    const MIB: u64 = 1024 * 1024;
+    spool::Options {
+        lanes,
+        limit_bytes: config.spool_limit_mib.saturating_mul(MIB),
+        retain_for: Duration::from_secs(config.spool_retain_seconds),
+        retain_bytes: config.spool_retain_mib.saturating_mul(MIB),
+        ..spool::Options::new(&config.spool)
+    }
+}
+
+fn local_address(listeners: &[TcpListener]) -> Option<SocketAddr> {
+    listeners.first()?.local_addr().ok()
+}
+
+type Worker = JoinHandle<io::Result<()>>;
+
+fn start(
+    listeners: Vec<TcpListener>,
+    lanes: Vec<Lane>,
+    app: &Arc<App>,
+    stopped: &watch::Receiver<bool>,
+) -> Result<Vec<Worker>, Failure> {
+    let crowd = Arc::new(listen::Crowd::default());
+    let mut crew = Vec::new();
+    for (number, (listener, lane)) in listeners.into_iter().zip(lanes).enumerate() {
+        let (app, crowd, stop) = (Arc::clone(app), Arc::clone(&crowd), stopped.clone());
+        let worker = thread::Builder::new()
+            .name(format!("ingest-{number}"))
+            .spawn(move || listen::run(listener, app, crowd, lane, stop));
+        crew.push(worker.context("cannot start a thread")?);
+    }
+    Ok(crew)
+}
+
+/// Why the server ends.
+enum Ended {
+    Asked,
+    Disk,
+}
+
+fn wait(spool: &Spool, drain: &Storing) -> Result<Ended, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime.context("signals")?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(Ended::Asked),
+                _ = interrupt.recv() => return Ok(Ended::Asked),
+                () = tokio::time::sleep(WATCH) => if spool.poisoned() {
+                    return Ok(Ended::Disk);
+                } else if drain.is_over() {
+                    return Ok(Ended::Asked);
+                },
+            }
+        }
+    });
+    ended.map_err(|error: io::Error| anyhow!("signals: {error}").into())
+}
+
+fn banner(config: &Config, address: SocketAddr, site: &Site, spool: &Spool) {
+    let url = format!("http://{address}");
+    let prefix = &config.prefix;
+    let mut text = format!("Djaffar {} is ready.\n", env!("CARGO_PKG_VERSION"));
+    if site.alone {
+        text += &format!("  Open       {url}/\n");
+    }
+    text += &format!("  Endpoint   {url}{prefix}log/\n");
+    text += &format!("  Database   {}\n", config.database);
+    text += &format!("  Spool      {}\n", config.spool.display());
+    text += "  Watch      djaffar tail\n  Stop       Ctrl-C\n";
+    if spool.stats().waiting_bytes > 0 {
+        text += "  Activities of an earlier run wait in the spool and are being stored.\n";
+    }
+    // A closed terminal is no reason to stop.
+    drop(io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()));
+    if config.trusted_proxy.is_empty() && !config.listen.ip().is_loopback() {
+        warn!("trusted_proxy is empty: behind a proxy, all activities have the proxy's address");
+    }
+}
+
+/// What was stored, for a newcomer at the terminal.
+fn show(activities: &[Activity]) {
+    let mut out = io::stdout().lock();
+    let mut lines = String::new();
+    for activity in activities.iter().take(SHOWN) {
+        let user = activity.user.as_ref().map_or("anonymous".into(), |user| format!("user {user}"));
+        let time = jiff::Timestamp::from_microsecond(activity.received_at).unwrap_or_default();
+        let name = if activity.name.is_empty() { "view" } else { &activity.name };
+        lines += &format!(
+            "{}  {}  {user}  {}  {}\n",
+            time.strftime("%H:%M:%SZ"),
+            activity.address,
+            plain(name),
+            plain(&activity.path),
+        );
+    }
+    if activities.len() > SHOWN {
+        lines += &format!("… and {} more\n", activities.len() - SHOWN);
+    }
+    drop(out.write_all(lines.as_bytes()));
+}
+
+fn log_to(config: &Config) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
+        .map_err(|error| Failure::Config(format!("log: {error}")))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match config.log_format {
+        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// As many connections as the system lets us hold.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!("cannot raise the limit of open files: {error}");
+    }
+}
