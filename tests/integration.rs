@@ -11,6 +11,7 @@ mod support;
 mod bad_input;
 mod cli;
 mod conformance;
+mod durability;
 mod fuzz_corpus;
 mod house;
 mod http;
