@@ -1,0 +1,1 @@
+"""Our tables as models, while there is no Django app of our own."""
