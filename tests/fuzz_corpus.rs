@@ -30,3 +30,13 @@ fn form() -> io::Result<()> {
 fn date() -> io::Result<()> {
     check("date", oracles::date::check)
 }
+
+#[test]
+fn cookie() -> io::Result<()> {
+    check("cookie", oracles::cookie::check)
+}
+
+#[test]
+fn spool() -> io::Result<()> {
+    check("spool", oracles::spool::check)
+}

@@ -4,5 +4,7 @@
 //! `tests/fuzz_corpus.rs` calls them with what is kept in `corpus/`, on any compiler. A new target
 //! is a file here, one in `fuzz_targets/`, a `[[bin]]` and a folder of inputs.
 
+pub mod cookie;
 pub mod date;
 pub mod form;
+pub mod spool;
