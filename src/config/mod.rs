@@ -91,7 +91,7 @@ options! {
     allowed_host [Vec<String>] "DJAFFAR_ALLOWED_HOST" "Serving" = Vec::new();
     /// Threads that answer; 0: one for each core.
     threads [usize] "DJAFFAR_THREADS" "Serving" = 0;
-    /// Connections that are held at once, and how many of them by one address.
+    /// Connections that are held at once.
     connections [usize] "DJAFFAR_CONNECTIONS" "Serving" = 18_000;
     /// Connections of one address (trusted proxies may have more).
     connections_per_address [usize] "DJAFFAR_CONNECTIONS_PER_ADDRESS" "Serving" = 256;
