@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of databases.
 
-use std::net::IpAddr;
+use std::{mem, net::IpAddr};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -40,7 +40,7 @@ pub async fn log(
     pulse: &Pulse,
 ) -> Answer {
     let app = &ingest.app;
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
     let from_proxy = client::is_trusted(peer.to_canonical(), &app.settings.trusted_proxy);
     let host = host(&parts.headers, from_proxy);
     let origin = origin::of(&parts.headers, host, &app.settings.allowed_origin);
@@ -52,10 +52,19 @@ pub async fn log(
         Method::OPTIONS => options(&parts.headers),
         _ => Error::Method(parts.method.clone()).answer(0),
     };
-    let headers = answer.headers_mut();
+    // hyper keeps the map of an answer for the connection's next request: it gets its own back.
+    let headers = recycle(&mut answer, mem::take(&mut parts.headers));
     headers.insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
     cross_origin(headers, origin, &parts.method);
     answer
+}
+
+/// Moves the answer's headers into a map that has room already.
+fn recycle(answer: &mut Answer, mut map: HeaderMap) -> &mut HeaderMap {
+    map.clear();
+    map.extend(mem::replace(answer.headers_mut(), HeaderMap::new()));
+    *answer.headers_mut() = map;
+    answer.headers_mut()
 }
 
 /// The authority that the browser asked for.
