@@ -7,6 +7,7 @@
 use std::{
     io::{self, IsTerminal, Write},
     net::{SocketAddr, TcpListener},
+    path::Path,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -43,7 +44,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let listeners = listen::bind(config.listen, threads)
         .with_context(|| format!("cannot listen on {}: is another server there?", config.listen))?;
     let address = local_address(&listeners).unwrap_or(config.listen);
-    let (spool, lanes, reader) = Spool::open(spool_options(config, threads))?;
+    let (spool, lanes, reader) = Spool::open(spool_options(config, threads, site.database.file()))?;
     let auth = Arc::new(site.auth(config)?);
     let shown = io::stdout().is_terminal();
     let on_stored = move |activities: &[Activity]| {
@@ -106,10 +107,11 @@ fn threads(config: &Config) -> usize {
     }
 }
 
-fn spool_options(config: &Config, lanes: usize) -> spool::Options {
+fn spool_options(config: &Config, lanes: usize, database: Option<&Path>) -> spool::Options {
     const MIB: u64 = 1024 * 1024;
     spool::Options {
         lanes,
+        database: database.map(Path::to_owned),
         limit_bytes: config.spool_limit_mib.saturating_mul(MIB),
         retain_for: Duration::from_secs(config.spool_retain_seconds),
         retain_bytes: config.spool_retain_mib.saturating_mul(MIB),

@@ -111,6 +111,13 @@ struct Drain<'a> {
     on_stored: &'a mut dyn FnMut(&[Activity]),
 }
 
+/// What became of a part that was not refused.
+enum Fate {
+    Stored,
+    /// There is no room for so much at once.
+    TooMuch,
+}
+
 /// Neighbouring records of a batch and what is in them.
 #[derive(Clone, Copy)]
 struct Part<'a> {
@@ -199,11 +206,12 @@ impl Drain<'_> {
     }
 
     /// Writes a part in one transaction. What the store refuses is halved until the guilty
-    /// records stand alone. The halves go in order, each with its own position, so that the
+    /// records stand alone, and what it has no room for until it fits. The halves go in order, each with its own position, so that the
     /// cursor is right wherever this is broken off.
     fn write(&mut self, part: Part<'_>) -> Result<(), Stopped> {
         match self.attempt(part) {
-            Ok(()) => {
+            Ok(Fate::TooMuch) => self.halve(part),
+            Ok(Fate::Stored) => {
                 if !part.activities.is_empty() {
                     (self.on_stored)(part.activities);
                 }
@@ -215,27 +223,32 @@ impl Drain<'_> {
                     self.put_aside(part.segment, record, &reason)?;
                     self.write(Part { records: &[], activities: &[], ..part })
                 }
-                records => {
-                    let (left, right) = records.split_at(records.len() / 2);
-                    let (before, after) = part.activities.split_at(left.len());
-                    let end = right.first().map_or(part.end, |record| record.at);
-                    self.write(Part { records: left, activities: before, end, ..part })?;
-                    self.write(Part { records: right, activities: after, ..part })
-                }
+                _ => self.halve(part),
             },
         }
     }
 
-    fn attempt(&mut self, part: Part<'_>) -> Result<(), End> {
+    fn halve(&mut self, part: Part<'_>) -> Result<(), Stopped> {
+        let (left, right) = part.records.split_at(part.records.len() / 2);
+        let (before, after) = part.activities.split_at(left.len());
+        let end = right.first().map_or(part.end, |record| record.at);
+        self.write(Part { records: left, activities: before, end, ..part })?;
+        self.write(Part { records: right, activities: after, ..part })
+    }
+
+    fn attempt(&mut self, part: Part<'_>) -> Result<Fate, End> {
         let sessions = new_sessions(&self.parts.auth, part.activities);
         let Parts { reader, store, .. } = &mut self.parts;
         let cursor = Cursor { spool: reader.spool(), segment: part.segment, position: part.end };
         let batch = store::Batch { activities: part.activities, sessions: &sessions, cursor };
         self.patience.until(|| {
             guarded(|| {
-                let result = store.write(&batch).map(drop);
-                // Without rows there is nothing to put aside.
-                if batch.activities.is_empty() { refused_is_away(result) } else { result }
+                match store.write(&batch).map(|_| Fate::Stored) {
+                    Err(store::Error::Full(_)) if batch.activities.len() > 1 => Ok(Fate::TooMuch),
+                    // Without rows there is nothing to put aside.
+                    result if batch.activities.is_empty() => refused_is_away(result),
+                    result => result,
+                }
             })
         })
     }

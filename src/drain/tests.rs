@@ -26,6 +26,8 @@ struct Table {
     script: Vec<Act>,
     /// What all writes beyond this many do: the database is away.
     away_after: Option<usize>,
+    /// It has no room for more rows than this at once; for none: for the next ten writes.
+    room: Option<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -56,6 +58,14 @@ impl Store for Fake {
         table.writes += 1;
         if table.away_after.is_some_and(|limit| table.writes > limit) {
             return Err(Error::Unavailable("away".into()));
+        }
+        if let Some(room) = table.room
+            && batch.activities.len() > room
+        {
+            if room == 0 && table.writes > 10 {
+                table.room = None;
+            }
+            return Err(Error::Full("no space".into()));
         }
         let act = table.script.pop();
         match act {
@@ -224,6 +234,19 @@ fn outages_are_waited_out() {
         drain(folder.path(), &fake, Nobody(0), |table| table.rows.len() >= 20);
         assert_eq!(fake.table().rows, paths(0..20));
         assert!(quarantined(folder.path()).is_empty());
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_written_in_parts() {
+    for (room, poison) in [(7, vec![]), (1, vec![]), (2, vec![3, 4]), (0, vec![7])] {
+        let folder = spooled(&activities(20, &poison));
+        let fake = Fake::default();
+        fake.table().room = Some(room);
+        let good = paths((0..20).filter(|number| !poison.contains(number)));
+        drain(folder.path(), &fake, Nobody(0), |table| table.rows.len() >= good.len());
+        assert_eq!(fake.table().rows, good, "room for {room}");
+        assert_eq!(quarantined(folder.path()).len(), poison.len(), "room for {room}");
     }
 }
 

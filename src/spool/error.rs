@@ -79,7 +79,7 @@ pub enum Full {
         /// [`super::Options::limit_bytes`].
         limit: u64,
     },
-    /// No space is left on the disk (or in the quota).
+    /// No space is left on the disk (or in the quota), but for what empties the spool.
     #[error("no space is left for the spool {}: free some, service resumes by itself", .0.display())]
     Disk(PathBuf),
     /// Too much came in at once for one commit.

@@ -134,7 +134,7 @@ impl Lane {
         }
         active.commits += 1;
         let bytes = self.pages.len() as u64;
-        self.shared.waiting.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.disk.room.waiting.fetch_add(bytes, Ordering::Relaxed);
         segment.end.store(from + bytes, Ordering::SeqCst);
         self.shared.sleeper.wake();
         Ok(())

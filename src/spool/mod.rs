@@ -94,6 +94,14 @@
 //! cut may write the pages of the last commit out of order; that counts as damage although
 //! nobody got a 204 for it.) The seal makes damage in the last commit of a closed segment count.
 //!
+//! # Room
+//!
+//! No segment is made, and nothing is taken, that would leave less of the disk free than what
+//! empties the spool needs: 4 MiB for quarantine and, where the database is on the same disk,
+//! 64 MiB (or a quarter of a small disk) and twice the bytes that wait. So the database gets what
+//! is freed first, and the spool goes on when it has become smaller. Without room for a first
+//! segment the spool opens all the same, to be emptied.
+//!
 //! # Deletion
 //!
 //! Once the database holds all of a closed segment, its file is kept for a while (for a database
@@ -119,6 +127,7 @@ mod prepare;
 mod reader;
 pub mod record;
 mod retain;
+mod room;
 mod scan;
 mod segment;
 mod shared;
@@ -143,6 +152,9 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Not more than this waits for the database; beyond it appends get [`Error::Full`].
     pub limit_bytes: u64,
+    /// A file that grows as the spool is emptied: while it is on the same disk, the spool leaves it
+    /// room, and takes nothing where it cannot.
+    pub database: Option<PathBuf>,
     /// How long a segment is kept after the database took all of it.
     pub retain_for: Duration,
     /// How many bytes of such segments are kept at most.
@@ -159,6 +171,7 @@ impl Options {
             lanes: 1,
             segment_bytes: 16 << 20,
             limit_bytes: 4 << 30,
+            database: None,
             retain_for: Duration::from_secs(3_600),
             retain_bytes: 1 << 30,
         }
@@ -222,7 +235,7 @@ impl Spool {
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
-            waiting_bytes: self.0.waiting.load(Ordering::Relaxed),
+            waiting_bytes: self.0.disk.room.waiting(),
             retained_bytes: self.0.disk.retained.bytes(),
             damaged: self.0.damaged.load(Ordering::Relaxed),
             quarantined: self.0.quarantined.load(Ordering::Relaxed),

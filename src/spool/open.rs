@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     time::{Duration, Instant},
@@ -26,10 +26,14 @@ use super::{
     page::{PAGE, PAGE_BYTES},
     prepare::{self, Prepared, SMALL, Slot},
     retain::Retained,
+    room::Room,
     scan::{Pages, any_page},
     segment::{Identity, Segment},
     shared::{Disk, Shared, Sleeper},
 };
+
+/// How long a sync takes where there is no room to try it: long, to be on the safe side.
+const UNKNOWN: Duration = Duration::from_millis(10);
 
 /// See [`Spool::open`].
 pub(super) fn open(options: Options) -> Result<(Spool, Vec<Lane>, Reader), Error> {
@@ -41,15 +45,20 @@ pub(super) fn open(options: Options) -> Result<(Spool, Vec<Lane>, Reader), Error
         next_number: AtomicU64::new(found.next_number),
         segment_bytes: options.segment_bytes.next_multiple_of(PAGE_BYTES).max(4 * PAGE_BYTES),
         retained: Retained::new(options.retain_for, options.retain_bytes),
+        room: Room::new(options.database),
         directory,
     });
-    let first = |lane| prepare::create(&disk, lane, disk.segment_bytes.min(SMALL));
-    let firsts = (0..options.lanes.max(1)).map(first).collect::<Result<Vec<_>, _>>()?;
-    let sync_time = firsts.first().map_or(Ok(Duration::ZERO), measure)?;
     let waiting = found.segments.iter().map(|segment| segment.end().saturating_sub(PAGE_BYTES));
+    disk.room.waiting.store(waiting.sum(), Ordering::Relaxed);
+    let first = |lane| match prepare::create(&disk, lane, disk.segment_bytes.min(SMALL)) {
+        // The lane makes one when there is room.
+        Err(Error::Full(_)) => Ok(None),
+        made => made.map(Some),
+    };
+    let firsts = (0..options.lanes.max(1)).map(first).collect::<Result<Vec<_>, _>>()?;
+    let sync_time = firsts.iter().flatten().next().map_or(Ok(UNKNOWN), measure)?;
     let shared = Arc::new(Shared {
         limit_bytes: options.limit_bytes,
-        waiting: AtomicU64::new(waiting.sum()),
         damaged: AtomicU64::new(found.damaged),
         quarantined: AtomicU64::new(disk.directory.quarantined()),
         poisoned: AtomicBool::new(false),
@@ -180,7 +189,7 @@ fn measure(prepared: &Prepared) -> Result<Duration, Error> {
 }
 
 /// The lanes on their first segments, and the thread that makes the next ones.
-fn lanes(shared: &Arc<Shared>, firsts: Vec<Prepared>) -> Result<Vec<Lane>, Error> {
+fn lanes(shared: &Arc<Shared>, firsts: Vec<Option<Prepared>>) -> Result<Vec<Lane>, Error> {
     let slots: Vec<Arc<Slot>> = firsts.iter().map(|_| Arc::default()).collect();
     let (preparer, requests) = mpsc::channel();
     let (disk, all) = (Arc::clone(&shared.disk), slots.clone());
@@ -188,13 +197,15 @@ fn lanes(shared: &Arc<Shared>, firsts: Vec<Prepared>) -> Result<Vec<Lane>, Error
         .name("spool-prepare".to_owned())
         .spawn(move || prepare::run(&disk, &all, &requests))
         .map_err(Error::io("start a thread for", PathBuf::from(&shared.disk.directory.path)))?;
-    let lane = |(number, (prepared, slot)): (usize, (Prepared, Arc<Slot>))| {
-        shared.begin(number, Arc::clone(&prepared.segment));
+    let lane = |(number, (prepared, slot)): (usize, (Option<Prepared>, Arc<Slot>))| {
+        if let Some(prepared) = &prepared {
+            shared.begin(number, Arc::clone(&prepared.segment));
+        }
         let _ = preparer.send(number);
         Lane {
             shared: Arc::clone(shared),
             number,
-            active: Some(Active::new(prepared)),
+            active: prepared.map(Active::new),
             slot,
             preparer: preparer.clone(),
             pending: Pending::default(),

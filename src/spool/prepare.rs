@@ -5,8 +5,9 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc,
+        mpsc::{self, RecvTimeoutError},
     },
+    time::Duration,
 };
 
 use uuid::Uuid;
@@ -21,6 +22,9 @@ use super::{
 /// The first segment of a lane is this small, so that starting is quick; so is one for which a
 /// nearly full disk has no more room.
 pub(super) const SMALL: u64 = 1 << 20;
+
+/// How often the disk is looked at.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A synced file with nothing in it.
 #[derive(Debug)]
@@ -69,6 +73,16 @@ impl Slot {
         Ok(())
     }
 
+    /// Removes the spare; the lane makes its next segment itself.
+    fn give_back(&self, disk: &Disk) {
+        let mut state = self.state();
+        if let State::Ready(spare) = &*state
+            && disk.directory.remove(&spare.segment.path).is_ok()
+        {
+            *state = State::Empty;
+        }
+    }
+
     /// Removes the spare; there will be no other.
     pub(super) fn close(&self, disk: &Disk) {
         if let State::Ready(spare) = std::mem::replace(&mut *self.state(), State::Closed) {
@@ -78,15 +92,35 @@ impl Slot {
     }
 }
 
-/// Keeps the slots filled. Each message is the lane that took its spare.
+/// Keeps the slots filled, and an eye on the disk. Each message is the lane that took its spare.
 pub(super) fn run(disk: &Disk, slots: &[Arc<Slot>], requests: &mpsc::Receiver<usize>) {
-    for lane in requests {
-        if let Some(slot) = slots.get(lane)
-            && let Err(error) = slot.refill(disk, lane)
-        {
-            // The lane makes its own when it needs one, and reports what is wrong then.
-            tracing::debug!(lane, %error, "no spare segment could be made");
+    loop {
+        match requests.recv_timeout(LOOK) {
+            Ok(lane) => {
+                if let Some(slot) = slots.get(lane)
+                    && let Err(error) = slot.refill(disk, lane)
+                {
+                    // The lane makes its own when it needs one, and reports what is wrong then.
+                    tracing::debug!(lane, %error, "no spare segment could be made");
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => make_room(disk, slots),
+            Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+/// Gives back what is only kept, then what is only ready, where the disk has hardly any room.
+fn make_room(disk: &Disk, slots: &[Arc<Slot>]) {
+    let room = || disk.room.look(&disk.directory);
+    if room() >= disk.segment_bytes {
+        return;
+    }
+    if let Err(error) = disk.retained.evict(&disk.directory) {
+        tracing::warn!(%error, "a stored segment cannot be removed");
+    }
+    if room() == 0 {
+        slots.iter().for_each(|slot| slot.give_back(disk));
     }
 }
 
@@ -108,6 +142,7 @@ fn prepare(disk: &Disk, lane: usize, least: u64) -> Result<Prepared, Error> {
 
 /// Makes a segment of exactly this size and syncs its name.
 pub(super) fn create(disk: &Disk, lane: usize, bytes: u64) -> Result<Prepared, Error> {
+    disk.room.admit(&disk.directory, bytes)?;
     let uuid = Uuid::new_v4();
     let number = disk.next_number.fetch_add(1, Ordering::Relaxed);
     let path = disk.directory.path.join(Segment::name(number, uuid));

@@ -183,7 +183,7 @@ impl Reader {
     fn advance(&mut self, uuid: Uuid, position: u64) {
         if let Some(track) = self.tracks.get_mut(&uuid) {
             let position = position.clamp(track.stored, track.segment.end().max(track.stored));
-            self.shared.waiting.fetch_sub(position - track.stored, Ordering::Relaxed);
+            self.shared.disk.room.waiting.fetch_sub(position - track.stored, Ordering::Relaxed);
             track.stored = position;
         }
     }
@@ -197,7 +197,7 @@ impl Reader {
         let Some(track) = self.tracks.remove(&uuid) else { return Ok(()) };
         let segment = track.segment;
         let rest = segment.end().saturating_sub(track.stored);
-        self.shared.waiting.fetch_sub(rest, Ordering::Relaxed);
+        self.shared.disk.room.waiting.fetch_sub(rest, Ordering::Relaxed);
         if track.stored == PAGE_BYTES && !track.damaged {
             // It never held a record, so there is nothing to retain.
             return self.shared.disk.directory.remove(&segment.path);

@@ -12,7 +12,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{Error, Full, directory::Directory, retain::Retained, segment::Segment};
+use super::{Error, Full, directory::Directory, retain::Retained, room::Room, segment::Segment};
 
 /// The disk part: all that making a segment needs.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub(super) struct Disk {
     pub(super) next_number: AtomicU64,
     pub(super) segment_bytes: u64,
     pub(super) retained: Retained,
+    pub(super) room: Room,
 }
 
 /// One open spool.
@@ -29,8 +30,6 @@ pub(super) struct Disk {
 pub(super) struct Shared {
     pub(super) disk: Arc<Disk>,
     pub(super) limit_bytes: u64,
-    /// Committed bytes that are not stored yet.
-    pub(super) waiting: AtomicU64,
     pub(super) damaged: AtomicU64,
     pub(super) quarantined: AtomicU64,
     pub(super) poisoned: AtomicBool,
@@ -49,9 +48,12 @@ impl Shared {
         if self.poisoned.load(Ordering::Acquire) {
             return Err(Error::Poisoned);
         }
-        let waiting = self.waiting.load(Ordering::Relaxed).saturating_add(pending);
+        let waiting = self.disk.room.waiting().saturating_add(pending);
         if waiting >= self.limit_bytes {
             return Err(Full::Limit { waiting, limit: self.limit_bytes }.into());
+        }
+        if !self.disk.room.has(waiting) {
+            return Err(Full::Disk(self.disk.directory.path.clone()).into());
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod sqlite_directory;
 mod sqlite_history;
 mod sqlite_key;
 mod sqlite_link;
+mod sqlite_room;
 mod sqlite_rows;
 mod sqlite_schema;
 
@@ -19,6 +20,8 @@ mod sqlite_schema;
 pub(crate) mod conformance;
 #[cfg(test)]
 mod sqlite_tests;
+
+use std::path::Path;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -32,9 +35,12 @@ pub use sqlite::SqliteDatabase;
 /// Why the database did not do it, named by what the caller can do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Away, locked, read-only, full or broken: wait and try again.
+    /// Away, locked, read-only or broken: wait and try again.
     #[error("{0}")]
     Unavailable(String),
+    /// Its disk has no room for so much: try less, or wait and try again.
+    #[error("{0}")]
+    Full(String),
     /// This data, never: trying again is of no use.
     #[error("{0}")]
     Rejected(String),
@@ -270,6 +276,8 @@ pub trait Database: Send + Sync {
     fn legacy_sessions(&self) -> Result<bool, Error>;
     /// Makes a superuser.
     fn create_superuser(&self, user: &Superuser<'_>) -> Result<(), Error>;
+    /// The file that it grows in, if that is on a disk of this machine.
+    fn file(&self) -> Option<&Path>;
     /// A connection to write; it connects when first used, and again when that failed.
     fn store(&self) -> Box<dyn Store>;
     /// A connection to look up who is who; it connects when first used.

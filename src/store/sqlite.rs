@@ -15,6 +15,7 @@ use super::sqlite_directory::SqliteDirectory;
 use super::sqlite_history::SqliteHistory;
 use super::sqlite_key::KeyColumn;
 use super::sqlite_link::{Failure, Link, RUN_MIGRATE, Setup};
+use super::sqlite_room;
 use super::sqlite_rows::Rows;
 use super::{
     Batch, Cursor, Database, Directory, Error, History, Moments, Owner, Settings, Store, Superuser,
@@ -75,6 +76,10 @@ impl Database for SqliteDatabase {
             )));
         }
         sqlite_schema::create_superuser(&self.path, user, &self.moments)
+    }
+
+    fn file(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 
     fn store(&self) -> Box<dyn Store> {
@@ -159,6 +164,7 @@ impl Store for Sqlite {
 
     fn write(&mut self, batch: &Batch<'_>) -> Result<u64, Error> {
         self.connect()?;
+        self.link.with(|connection| sqlite_room::ensure(connection, batch))?;
         let Self { link, moments, keys, known } = self;
         let mut rows = Rows { moments, keys: *keys, known, new: HashSet::new() };
         let stored = link.with(|connection| {

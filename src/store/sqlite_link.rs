@@ -137,6 +137,7 @@ impl Failure {
                 ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig => {
                     (false, Error::Rejected(text))
                 }
+                ErrorCode::DiskFull => (true, Error::Full(text)),
                 ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
                     (false, Error::Unavailable(text))
                 }
@@ -177,6 +178,7 @@ mod tests {
         #[derive(Debug, PartialEq)]
         enum Want {
             Wait,
+            Less,
             Never,
             Tables,
         }
@@ -185,7 +187,7 @@ mod tests {
             (ffi::SQLITE_BUSY_SNAPSHOT, Want::Wait),
             (ffi::SQLITE_LOCKED, Want::Wait),
             (ffi::SQLITE_READONLY, Want::Wait),
-            (ffi::SQLITE_FULL, Want::Wait),
+            (ffi::SQLITE_FULL, Want::Less),
             (ffi::SQLITE_IOERR_FSYNC, Want::Wait),
             (ffi::SQLITE_CANTOPEN, Want::Wait),
             (ffi::SQLITE_CORRUPT, Want::Wait),
@@ -201,6 +203,7 @@ mod tests {
             let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
             let got = match Failure::from(error).sort(Path::new("db")).1 {
                 Error::Unavailable(_) => Want::Wait,
+                Error::Full(_) => Want::Less,
                 Error::Rejected(_) => Want::Never,
                 Error::Schema(_) => Want::Tables,
             };
