@@ -1,8 +1,7 @@
 //! Every way in which the endpoint says no, and the only place that knows status codes for them.
 //!
-//! 4xx: never stored. 429 and 503: not acknowledged, send it again
-//! with the same `event_id` (of a batch a part may have been taken). The texts of `detail` are Django
-//! REST framework's where it has one.
+//! 4xx: never stored. 429 and 503: not acknowledged, a batch as a whole; send it again with the
+//! same `event_id`. The texts of `detail` are Django REST framework's where it has one.
 
 use bytes::Bytes;
 use http_body_util::Full;

@@ -5,7 +5,6 @@
 use std::{mem, net::IpAddr};
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
@@ -170,7 +169,7 @@ impl Writer<'_> {
         let activity = self.activity(input).map_err(Error::Invalid)?;
         if !self.ingest.app.seen(activity.event_id) {
             self.take_session()?;
-            self.append(&activity).await?;
+            self.append(&[activity]).await?;
         }
         let mut answer = Response::new(Full::new(Bytes::new()));
         *answer.status_mut() = StatusCode::NO_CONTENT;
@@ -201,8 +200,8 @@ impl Writer<'_> {
         }
         if !activities.is_empty() {
             self.take_session()?;
+            self.append(&activities).await?;
         }
-        try_join_all(activities.iter().map(|activity| self.append(activity))).await?;
         let accepted = activities.len();
         let body = json!({
             "accepted": accepted, "duplicates": duplicates, "rejected": rejected,
@@ -223,12 +222,17 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn append(&self, activity: &Activity) -> Result<(), Error> {
-        let mut payload = Vec::with_capacity(512);
-        record::encode(activity, &mut payload);
-        self.ingest.committer.append(&payload).await?;
+    /// All of them or none.
+    async fn append(&self, activities: &[Activity]) -> Result<(), Error> {
+        let payload = |activity| {
+            let mut payload = Vec::with_capacity(512);
+            record::encode(activity, &mut payload);
+            payload
+        };
+        let payloads: Vec<Vec<u8>> = activities.iter().map(payload).collect();
+        self.ingest.committer.append_all(&payloads).await?;
         // Only now: a second copy that is answered must find the first one on disk.
-        self.ingest.app.stored(activity.event_id);
+        activities.iter().for_each(|activity| self.ingest.app.stored(activity.event_id));
         Ok(())
     }
 }

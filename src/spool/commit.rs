@@ -135,19 +135,28 @@ impl Committer {
     /// The record was not acknowledged and will not be: send it again after [`Error::Full`] and
     /// [`Error::Io`]; [`Error::TooLarge`] is for ever, [`Error::Poisoned`] until restart.
     pub async fn append(&self, payload: &[u8]) -> Result<(), Error> {
-        let batch = self.push(payload)?;
+        self.append_all(&[payload]).await
+    }
+
+    /// Appends records that belong together, all in one commit or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Committer::append`], and for all of them.
+    pub async fn append_all(&self, payloads: &[impl AsRef<[u8]>]) -> Result<(), Error> {
+        let batch = self.push(payloads)?;
         self.0.work.notify_one();
         batch.done().await
     }
 
-    fn push(&self, payload: &[u8]) -> Result<Rc<Batch>, Error> {
+    fn push(&self, payloads: &[impl AsRef<[u8]>]) -> Result<Rc<Batch>, Error> {
         if self.0.closing.get() {
             return Err(Error::Closed);
         }
         let mut gathering = self.0.gathering.borrow_mut();
         let (pending, batch) = &mut *gathering;
         self.0.spool.0.admit(pending.page_bytes())?;
-        pending.push(payload)?;
+        pending.push_all(payloads)?;
         Ok(Rc::clone(batch))
     }
 

@@ -43,6 +43,17 @@ impl Pending {
         Ok(())
     }
 
+    /// Takes all of these records or none.
+    pub(super) fn push_all(&mut self, payloads: &[impl AsRef<[u8]>]) -> Result<(), Error> {
+        let (bytes, records) = (self.stream.len(), self.starts.len());
+        let pushed = payloads.iter().try_for_each(|payload| self.push(payload.as_ref()));
+        if pushed.is_err() {
+            self.stream.truncate(bytes);
+            self.starts.truncate(records);
+        }
+        pushed
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }

@@ -5,7 +5,7 @@ use std::{cell::RefCell, rc::Rc};
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::spool::{Committer, Error, Mode};
+use crate::spool::{Committer, Error, Full, MAX_PAYLOAD, Mode};
 
 /// Runs a test in both modes.
 fn with_committer<F: Future<Output = ()>>(test: impl Fn(Committer, Spool, Reader) -> F) {
@@ -57,6 +57,22 @@ fn who_becomes_ready_in_the_same_turn_joins_the_commit() {
         first.await.unwrap().unwrap();
         second.await.unwrap().unwrap().unwrap();
         assert_eq!(spool.stats().waiting_bytes, 4_096, "one page, so one commit");
+    });
+}
+
+#[test]
+fn a_batch_is_taken_as_a_whole_or_not_at_all() {
+    with_committer(|committer, spool, mut reader| async move {
+        let too_large = [vec![1; 9], vec![2; MAX_PAYLOAD + 1], vec![3; 9]];
+        let refused = committer.append_all(&too_large).await;
+        assert!(matches!(refused, Err(Error::TooLarge(_))), "{refused:?}");
+        let too_many = vec![vec![4; MAX_PAYLOAD]; 70];
+        let refused = committer.append_all(&too_many).await;
+        assert!(matches!(refused, Err(Error::Full(Full::Commit(_)))), "{refused:?}");
+        let good = [vec![5; 9], vec![6; 9]];
+        committer.append_all(&good).await.unwrap();
+        assert_eq!(spool.stats().waiting_bytes, 4_096, "one page, so one commit");
+        assert_eq!(payloads(&batches(&mut reader)), good);
     });
 }
 

@@ -102,7 +102,8 @@ fn disk_full_is_503_until_there_is_space() {
         drop(lock);
         rig.must_be_clean(&server);
     }
-    rig.must_be_clean_from_the_start(&server);
+    let findings = rig.must_be_clean_from_the_start(&server);
+    assert_eq!(findings.refused, [], "stored after a 503");
 }
 
 /// Nobody frees anything: what the spool took is given back as the database takes it over.
@@ -121,6 +122,7 @@ fn a_disk_that_the_spool_fills_empties_by_itself() {
     drop(lock);
     let findings = rig.must_be_clean_from_the_start(&server);
     assert!(findings.acknowledged > 10_000, "hardly any load");
+    assert_eq!(findings.refused, [], "stored after a 503");
 }
 
 #[test]
