@@ -110,6 +110,14 @@ fn methods() {
 }
 
 #[test]
+fn health() {
+    let server = Site::alone().serve();
+    let answer = server.connect().request("GET", "/djaffar/health/", &[], b"");
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json(), serde_json::json!({ "status": "ok", "panics": 0 }));
+}
+
+#[test]
 fn connections_are_kept_and_pipelined_requests_answered_in_order() {
     let site = Site::alone();
     let server = site.serve();

@@ -80,8 +80,9 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 /// as long as the database takes it, for at most [`Options::finish_within`].
 ///
 /// `on_stored` is told what the database has now; among it may be an `event_id` that it had
-/// before. A panic of the store is waited out like an outage and logged each time; another panic
-/// ends the thread, which whoever started it must notice.
+/// before. A panic of the store is waited out like an outage and logged each time; after three in
+/// a row it counts as refused by it. Another panic ends the thread, which whoever started it must
+/// notice.
 pub fn run(
     parts: Parts,
     options: &Options,
@@ -185,7 +186,9 @@ impl Drain<'_> {
                     records.push(record);
                     activities.push(activity);
                 }
-                Err(End::Refused(reason)) => self.put_aside(batch.segment, record, &reason)?,
+                Err(End::Refused(reason) | End::Panicked(reason)) => {
+                    self.put_aside(batch.segment, record, &reason)?;
+                }
                 Err(End::Stopped) => return Err(Stopped),
             }
         }
@@ -200,7 +203,7 @@ impl Drain<'_> {
         let state = activity.session.as_ref().map(|session| session.state);
         if state == Some(SessionState::Unverified) {
             let Parts { directory, auth, .. } = &mut self.parts;
-            self.patience.until(|| guarded(|| auth.resolve(&mut **directory, &mut activity)))?;
+            self.patience.until_panics(|| auth.resolve(&mut **directory, &mut activity))?;
         }
         Ok(activity)
     }
@@ -218,14 +221,21 @@ impl Drain<'_> {
                 Ok(())
             }
             Err(End::Stopped) => Err(Stopped),
-            Err(End::Refused(reason)) => match part.records {
-                [record] => {
-                    self.put_aside(part.segment, record, &reason)?;
-                    self.write(Part { records: &[], activities: &[], ..part })
+            Err(End::Refused(reason)) => self.refused(part, &reason),
+            Err(End::Panicked(reason)) => {
+                if let [record] = part.records {
+                    // Not if it cannot do anything at all.
+                    self.write(Part { records: &[], activities: &[], end: record.at, ..part })?;
                 }
-                _ => self.halve(part),
-            },
+                self.refused(part, &reason)
+            }
         }
+    }
+
+    fn refused(&mut self, part: Part<'_>, reason: &str) -> Result<(), Stopped> {
+        let [record] = part.records else { return self.halve(part) };
+        self.put_aside(part.segment, record, reason)?;
+        self.write(Part { records: &[], activities: &[], ..part })
     }
 
     fn halve(&mut self, part: Part<'_>) -> Result<(), Stopped> {
@@ -241,15 +251,14 @@ impl Drain<'_> {
         let Parts { reader, store, .. } = &mut self.parts;
         let cursor = Cursor { spool: reader.spool(), segment: part.segment, position: part.end };
         let batch = store::Batch { activities: part.activities, sessions: &sessions, cursor };
-        self.patience.until(|| {
-            guarded(|| {
-                match store.write(&batch).map(|_| Fate::Stored) {
-                    Err(store::Error::Full(_)) if batch.activities.len() > 1 => Ok(Fate::TooMuch),
-                    // Without rows there is nothing to put aside.
-                    result if batch.activities.is_empty() => refused_is_away(result),
-                    result => result,
-                }
-            })
+        let mut write = || store.write(&batch).map(|_| Fate::Stored);
+        if batch.activities.is_empty() {
+            // There is nothing to put aside.
+            return self.patience.until(|| guarded(|| refused_is_away(write())));
+        }
+        self.patience.until_panics(|| match write() {
+            Err(store::Error::Full(_)) if batch.activities.len() > 1 => Ok(Fate::TooMuch),
+            result => result,
         })
     }
 

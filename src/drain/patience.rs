@@ -15,6 +15,8 @@ pub(super) enum End {
     Stopped,
     /// It will never work, for this reason.
     Refused(String),
+    /// It panicked again and again, and said this.
+    Panicked(String),
 }
 
 /// Waits between attempts, and knows about the stop.
@@ -27,6 +29,9 @@ pub(super) struct Patience<'a> {
 
 /// How often a pause looks for a stop.
 const SLICE: Duration = Duration::from_millis(20);
+
+/// So many panics in a row are no accident.
+const PANICS: u32 = 3;
 
 impl<'a> Patience<'a> {
     pub(super) fn new(options: &'a Options, stop: &'a AtomicBool) -> Self {
@@ -56,6 +61,25 @@ impl<'a> Patience<'a> {
             }
             sleep(left.min(SLICE));
         }
+    }
+
+    /// Tries until it works or is refused, or panics too often; after a stop, once.
+    pub(super) fn until_panics<T>(
+        &self,
+        mut work: impl FnMut() -> Result<T, Error>,
+    ) -> Result<T, End> {
+        let mut panics = 0;
+        let done = self.until(|| match caught(&mut work) {
+            Ok(result) => {
+                panics = 0;
+                result.map(Ok)
+            }
+            Err(text) => {
+                panics += 1;
+                if panics < PANICS { Err(Error::Unavailable(text)) } else { Ok(Err(text)) }
+            }
+        })?;
+        done.map_err(End::Panicked)
     }
 
     /// Tries until it works or is refused; after a stop, once. An outage is logged when it begins
@@ -92,10 +116,15 @@ impl<'a> Patience<'a> {
 /// Takes a panic for an outage: the record that it came with is not lost by that, and the thread
 /// does not die unseen.
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+    caught(work).unwrap_or_else(|text| Err(Error::Unavailable(text)))
+}
+
+/// What it gives, or what its panic said.
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
         tracing::error!(panic = text, "the store panicked: this is a bug, please report it");
-        Err(Error::Unavailable(format!("the store panicked: {text}")))
+        format!("the store panicked: {text}")
     })
 }

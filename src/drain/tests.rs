@@ -28,6 +28,7 @@ struct Table {
     away_after: Option<usize>,
     /// It has no room for more rows than this at once; for none: for the next ten writes.
     room: Option<usize>,
+    always_panics: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -74,6 +75,8 @@ impl Store for Fake {
             Some(Act::Panic) => panic!("a bug of the test's own"),
             _ => {}
         }
+        assert!(!batch.activities.iter().any(|it| it.name == "bomb"), "boom");
+        assert!(!table.always_panics, "a bug that is nobody's fault");
         let cursor = batch.cursor;
         if table.cursors.get(&cursor.segment).is_some_and(|at| *at >= cursor.position) {
             return Ok(0);
@@ -235,6 +238,38 @@ fn outages_are_waited_out() {
         assert_eq!(fake.table().rows, paths(0..20));
         assert!(quarantined(folder.path()).is_empty());
     }
+}
+
+#[test]
+fn a_row_that_the_store_panics_on_is_put_aside() {
+    for bombs in [vec![7], vec![0, 1, 19]] {
+        let mut all = activities(20, &[4]);
+        bombs.iter().for_each(|bomb: &usize| all[*bomb].name = "bomb".into());
+        let folder = spooled(&all);
+        let fake = Fake::default();
+        let good = paths((0..20).filter(|it| *it != 4 && !bombs.contains(&(*it as usize))));
+        let aside = bombs.len() + 1;
+        drain(folder.path(), &fake, Nobody(0), |table| {
+            table.rows.len() >= good.len() && quarantined(folder.path()).len() >= aside
+        });
+        assert_eq!(fake.table().rows, good, "{bombs:?}");
+        let texts = quarantined(folder.path());
+        assert_eq!(texts.len(), aside, "{texts:?}");
+        let said = texts.iter().filter(|text| text.starts_with("the store panicked: boom\n"));
+        assert_eq!(said.count(), bombs.len(), "{texts:?}");
+    }
+}
+
+#[test]
+fn a_store_that_always_panics_is_waited_for() {
+    let folder = spooled(&activities(4, &[]));
+    let fake = Fake::default();
+    fake.table().always_panics = true;
+    drain(folder.path(), &fake, Nobody(0), |table| table.writes > 40);
+    assert!(quarantined(folder.path()).is_empty());
+    fake.table().always_panics = false;
+    drain_all(folder.path(), &fake);
+    assert_eq!(fake.table().rows, paths(0..4));
 }
 
 #[test]

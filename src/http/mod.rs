@@ -152,7 +152,8 @@ impl Ingest {
         let mut last = pulse.counts_out() || request::must_close(request.headers());
         let route = AssertUnwindSafe(self.route(request, peer, pulse)).catch_unwind();
         let mut answer = route.await.unwrap_or_else(|_| {
-            self.app.panics.fetch_add(1, Ordering::Relaxed);
+            let panics = 1 + self.app.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(panics, "a request panicked: this is a bug, please report it");
             last = true;
             let detail = "This is our fault, and has been logged.";
             Error::http(StatusCode::INTERNAL_SERVER_ERROR, detail).answer(0)
@@ -179,14 +180,16 @@ impl Ingest {
         }
     }
 
-    /// For load balancers: whether activities are taken.
+    /// For load balancers: whether activities are taken. Requests that panicked since the start
+    /// are counted.
     fn health(&self) -> Answer {
         let (status, word) = if self.app.spool.poisoned() {
             (StatusCode::SERVICE_UNAVAILABLE, "disk error")
         } else {
             (StatusCode::OK, "ok")
         };
-        error::json(status, &serde_json::json!({ "status": word }))
+        let panics = self.app.panics.load(Ordering::Relaxed);
+        error::json(status, &serde_json::json!({ "status": word, "panics": panics }))
     }
 }
 
