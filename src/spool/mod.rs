@@ -22,6 +22,7 @@
 //! lock                      flock(2) by the owner for its life; holds its process id as text
 //! NNNNNNNNNNNN-UUID.seg     a segment: its number (creation order, 12 digits) and its UUID
 //! quarantine/UUID-OFFSET.damaged    the bytes at OFFSET of segment UUID that could not be read
+//! quarantine/UUID-OFFSET.torn       the same of the last commit of a crashed process
 //! quarantine/UUID-OFFSET.refused    one record: the reason, a newline, the payload
 //! ```
 //!
@@ -88,11 +89,18 @@
 //!
 //! A segment of an earlier process is read page by page. A page counts when its magic, checksum,
 //! segment and number are right. At a bad page or record, reading goes on at the next good page
-//! in which a record or commit starts. If there is none, what is bad is the tail of a commit
-//! that was never acknowledged, and is cut; a page of zeros with good pages behind it is not the
-//! end. All other bad bytes are damage: counted, copied to `quarantine/`, left behind. (A power
-//! cut may write the pages of the last commit out of order; that counts as damage although
-//! nobody got a 204 for it.) The seal makes damage in the last commit of a closed segment count.
+//! in which a record or commit starts; a page of zeros with good pages behind it is not the end.
+//! Such bad bytes are damage: counted, copied to `quarantine/`, left behind. (A power cut may write
+//! the pages of the last commit out of order; that counts as damage although nobody got a 204 for
+//! it.)
+//!
+//! If no good page follows, the segment was not sealed and bytes follow that are not zeros, they
+//! are told apart by the numbers of their commits. A commit is written only after the one before
+//! was synced, so that all but the last was acknowledged: it is damage. The last one may have been
+//! cut short, unacknowledged, or synced and damaged later; nothing on disk says which. It is
+//! counted apart (`torn`), logged, and its bytes are copied to `quarantine/` all the same. What
+//! cannot be seen at all: a last commit whose every page became zeros. The seal makes all damage
+//! in the last commit of a closed segment count.
 //!
 //! # Room
 //!
@@ -207,6 +215,8 @@ pub struct Stats {
     pub retained_bytes: u64,
     /// Damaged places that were met since the start.
     pub damaged: u64,
+    /// Last commits of crashed segments that were not whole.
+    pub torn: u64,
     /// Files in `quarantine/`.
     pub quarantined: u64,
     /// Whether two files in a row failed: nothing is accepted any more.
@@ -238,6 +248,7 @@ impl Spool {
             waiting_bytes: self.0.disk.room.waiting(),
             retained_bytes: self.0.disk.retained.bytes(),
             damaged: self.0.damaged.load(Ordering::Relaxed),
+            torn: self.0.torn.load(Ordering::Relaxed),
             quarantined: self.0.quarantined.load(Ordering::Relaxed),
             poisoned: self.poisoned(),
             sync_time: self.0.sync_time,

@@ -60,6 +60,7 @@ pub(super) fn open(options: Options) -> Result<(Spool, Vec<Lane>, Reader), Error
     let shared = Arc::new(Shared {
         limit_bytes: options.limit_bytes,
         damaged: AtomicU64::new(found.damaged),
+        torn: AtomicU64::new(0),
         quarantined: AtomicU64::new(disk.directory.quarantined()),
         poisoned: AtomicBool::new(false),
         sync_time,

@@ -143,12 +143,15 @@ impl Reader {
             let found = open.read(limit, max_records, max_bytes)?;
             let end = open.scanner.position();
             self.put_aside(uuid, &found.damaged);
+            if let Some(torn) = &found.torn {
+                self.put_aside_torn(uuid, torn);
+            }
             let finished = closed && found.ended;
             if finished && let Some(queue) = self.sources.get_mut(source) {
                 queue.pop_front();
             }
             if let Some(track) = self.tracks.get_mut(&uuid) {
-                track.damaged |= !found.damaged.is_empty();
+                track.damaged |= !found.damaged.is_empty() || found.torn.is_some();
                 track.read = finished;
                 if !found.records.is_empty() {
                     track.delivered = end;
@@ -236,6 +239,16 @@ impl Reader {
         }
     }
 
+    /// Counts a commit that was cut short and copies its bytes: whether damage cut it, nobody can
+    /// tell.
+    fn put_aside_torn(&self, segment: Uuid, (at, bytes): &(u64, Vec<u8>)) {
+        self.shared.torn.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(%segment, at, "the last commit before a crash is not whole: put aside");
+        if let Err(error) = self.keep(&format!("{segment}-{at}.torn"), &[bytes]) {
+            tracing::error!(%segment, at, %error, "its bytes could not be put aside");
+        }
+    }
+
     fn keep(&self, name: &str, parts: &[&[u8]]) -> Result<(), Error> {
         if self.shared.disk.directory.keep(name, parts)? {
             self.shared.quarantined.fetch_add(1, Ordering::Relaxed);
@@ -286,8 +299,16 @@ struct Found {
     records: Vec<Record>,
     /// Where, and the bytes.
     damaged: Vec<(u64, Vec<u8>)>,
+    /// The same of the last commit, where it is not whole.
+    torn: Option<(u64, Vec<u8>)>,
     /// Nothing more up to the limit.
     ended: bool,
+}
+
+impl Found {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.damaged.is_empty() && self.torn.is_none()
+    }
 }
 
 impl Open {
@@ -316,12 +337,15 @@ impl Open {
                 Ok(Step::Damage(range)) => {
                     found.damaged.push((range.start, raw(pages, &range)));
                 }
+                Ok(Step::Torn(range)) => {
+                    found.torn = Some((range.start, raw(pages, &range)));
+                }
                 Ok(Step::End) => {
                     found.ended = true;
                     break;
                 }
                 // What was read is delivered first; the error comes again.
-                Err(_) if !found.records.is_empty() || !found.damaged.is_empty() => break,
+                Err(_) if !found.is_empty() => break,
                 Err(error) => return Err(Error::io("read", path)(error)),
             }
         }

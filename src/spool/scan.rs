@@ -102,6 +102,8 @@ pub(super) enum Step {
     Record(Record),
     /// These bytes cannot be read; records that touch them are lost.
     Damage(Range<u64>),
+    /// The last commit, and it is not whole: most likely cut short, and acknowledged to nobody.
+    Torn(Range<u64>),
     /// Nothing more up to the limit.
     End,
 }
@@ -165,11 +167,35 @@ impl Scanner {
         }
         match bad {
             Some(from) if tail == Tail::Whole => Ok(Step::Damage(from..limit)),
-            cut => {
-                self.position = cut.unwrap_or(self.position);
-                Ok(Step::End)
+            Some(from) => self.tail(pages, from, limit),
+            None => Ok(Step::End),
+        }
+    }
+
+    /// Nothing whole follows: what part of it is the last commit? All before was synced, as a
+    /// commit is written only after the sync of the one before.
+    fn tail(&mut self, pages: &mut Pages, from: u64, limit: u64) -> io::Result<Step> {
+        let (mut commit, mut start, mut behind, mut end) = (None, from, from, from);
+        for number in from / PAGE_BYTES..limit.div_ceil(PAGE_BYTES) {
+            let at = number * PAGE_BYTES;
+            if let Some(header) = self.header(pages, number, limit)? {
+                if commit.is_some_and(|commit| commit != header.commit) {
+                    start = if header.flags & FIRST == 0 { behind } else { at };
+                }
+                commit = Some(header.commit);
+                behind = at + PAGE_BYTES;
+            }
+            let page = pages.page(number, limit)?;
+            if [0; PAGE].get(..page.len()) != Some(page) {
+                end = at + page.len() as u64;
             }
         }
+        if start > from {
+            self.position = start;
+            return Ok(Step::Damage(from..start));
+        }
+        self.position = limit;
+        Ok(if end > from { Step::Torn(from..end) } else { Step::End })
     }
 
     /// What is at the position, which moves to the first byte of the record there.
@@ -295,6 +321,8 @@ pub struct Scan {
     pub records: Vec<Record>,
     /// Damaged ranges of the file.
     pub damaged: Vec<Range<u64>>,
+    /// The last commit, where it is not whole.
+    pub torn: Option<Range<u64>>,
 }
 
 /// Reads a segment from memory. Any bytes will do: for tests and fuzzing.
@@ -312,6 +340,7 @@ pub fn scan(bytes: &[u8]) -> Scan {
         match scanner.step(&mut pages, limit, Tail::Torn) {
             Ok(Step::Record(record)) => scan.records.push(record),
             Ok(Step::Damage(range)) => scan.damaged.push(range),
+            Ok(Step::Torn(range)) => scan.torn = Some(range),
             Ok(Step::End) | Err(_) => return scan,
         }
     }

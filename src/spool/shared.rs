@@ -31,6 +31,7 @@ pub(super) struct Shared {
     pub(super) disk: Arc<Disk>,
     pub(super) limit_bytes: u64,
     pub(super) damaged: AtomicU64,
+    pub(super) torn: AtomicU64,
     pub(super) quarantined: AtomicU64,
     pub(super) poisoned: AtomicBool,
     pub(super) sync_time: Duration,

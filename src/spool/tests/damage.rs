@@ -139,6 +139,65 @@ fn every_page_zeroed_filled_doubled_and_swapped() {
     }
 }
 
+/// A segment as a crash leaves it: no seal, and zeros behind.
+fn crashed(commits: &[Vec<Vec<u8>>]) -> (TempDir, Vec<u8>) {
+    let dir = directory();
+    let copy = directory();
+    let (_spool, mut lane, _reader) = open(options(dir.path()));
+    commits.iter().for_each(|commit| put(&mut lane, commit));
+    super::model::copy_tree(dir.path(), copy.path());
+    let bytes = fs::read(segment_files(copy.path()).remove(0)).unwrap();
+    (copy, bytes)
+}
+
+#[test]
+fn no_damage_of_a_crashed_segment_goes_unseen() {
+    let (_dir, bytes) = crashed(&[vec![vec![1; 30]], vec![vec![2; 9_000]], vec![vec![3; 300]]]);
+    let whole = scan(&bytes);
+    assert_eq!((whole.records.len(), whole.torn.clone()), (3, None));
+    for at in (PAGE..6 * PAGE).step_by(3) {
+        let mut copy = bytes.clone();
+        copy[at] ^= 4;
+        let found = scan(&copy);
+        if found.records == whole.records {
+            continue;
+        }
+        let of_last = at >= 5 * PAGE;
+        assert_eq!(found.records.len(), 2, "{at}");
+        assert_eq!((found.torn.is_some(), found.damaged.is_empty()), (of_last, of_last), "{at}");
+    }
+}
+
+#[test]
+fn only_the_last_commit_can_be_torn() {
+    let commits =
+        [vec![vec![1; 30]], vec![vec![2; 9_000]], vec![vec![3; 30]], vec![vec![4; 9_000]]];
+    let (dir, bytes) = crashed(&commits);
+    let pages = |from: usize, to: usize| (from * PAGE + 64) as u64..(to * PAGE) as u64;
+    for (hit, damaged, torn) in [
+        // The commits take pages 1, 2 to 4, 5, and 6 to 8. Hit: in which pages a record is bad.
+        (vec![6], vec![], Some(pages(6, 9))),
+        (vec![8], vec![], Some(pages(6, 9))),
+        (vec![5, 7], vec![pages(5, 6)], Some(pages(6, 9))),
+        (vec![3, 5, 6], vec![pages(2, 6)], Some(pages(6, 9))),
+    ] {
+        let mut copy = bytes.clone();
+        hit.iter().for_each(|page| copy[page * PAGE + 100] ^= 1);
+        let found = scan(&copy);
+        assert_eq!((found.damaged, found.torn), (damaged, torn), "{hit:?}");
+    }
+    let mut copy = bytes.clone();
+    [5, 7].iter().for_each(|page| copy[page * PAGE + 100] ^= 1);
+    let path = segment_files(dir.path()).remove(0);
+    fs::write(&path, &copy).unwrap();
+    for _ in 0..2 {
+        let (spool, _lane, mut reader) = open(options(dir.path()));
+        assert_eq!(payloads(&batches(&mut reader)), [vec![1; 30], vec![2; 9_000]]);
+        let stats = spool.stats();
+        assert_eq!((stats.damaged, stats.torn, stats.quarantined), (1, 1, 2));
+    }
+}
+
 #[test]
 fn bad_bytes_at_the_end_are_cut_and_in_the_middle_are_damage() {
     let (bytes, whole) = segment(16);
