@@ -3,21 +3,26 @@
 //! Rows as a busy site makes them: 10,000 sessions at a time with five activities each; half of
 //! the sessions belong to one of 20,000 users and have a random key of Django's, the others are
 //! newcomers with a key and a row of ours; dates near now that arrive a little out of order; an
-//! `event_id` each. The time is that of `Store::write` alone, from the first batch to the last.
+//! `event_id` each. The time is that of `Store::write` alone, from the first batch to the last. Then all activities of one user or of one
+//! session are looked up.
 //!
 //! Arguments after `--`: the number of rows (default 100000 and 1000000); `batch=8192`;
 //! `ids=v7|v4|none`.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot run should stop")]
+#![expect(clippy::indexing_slicing, reason = "the same")]
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use djaffar::activity::{Activity, Session, SessionState};
 use djaffar::store::{Batch, Cursor, Database, NewSession, Settings, SqliteDatabase};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use rusqlite::Connection;
+use rusqlite::types::Value;
 use uuid::Uuid;
 
 const START: i64 = 1_780_000_000_000_000;
@@ -64,14 +69,44 @@ fn run(rows: u64, size: usize, ids: &str) {
         }
     }
     drop(store);
+    let (user, session) = look_ups(&folder.path().join("db.sqlite3"), &mut source.random);
     let bytes = std::fs::metadata(folder.path().join("db.sqlite3")).map_or(0, |file| file.len());
     println!(
-        "{rows:>9} rows: {:>7.0} rows/s (last tenth {:>7.0}), slowest batch {:>4} ms, {} bytes a row",
+        "{rows:>9} rows: {:>7.0} rows/s (last tenth {:>7.0}), slowest batch {:>4} ms, {} bytes a row; \
+         all of one user in {user}, of one session in {session}",
         rows as f64 / spent.as_secs_f64(),
         late_rows as f64 / late.as_secs_f64(),
         slowest.as_millis(),
         bytes / rows,
     );
+}
+
+/// How long it takes to find all activities of a user or a session that is among them, as Django
+/// asks: median and longest of 200 different ones.
+fn look_ups(path: &Path, random: &mut SmallRng) -> (String, String) {
+    let connection = Connection::open(path).expect("the file");
+    let last: i64 = connection
+        .query_row("SELECT max(id) FROM djaffar_activity", [], |row| row.get(0))
+        .expect("rows");
+    let mut time = |column: &str| {
+        let pick =
+            format!("SELECT {column} FROM djaffar_activity WHERE id > ?1 AND {column} IS NOT NULL");
+        let find = format!("SELECT * FROM djaffar_activity WHERE {column} = ?1 ORDER BY id DESC");
+        let mut times: Vec<f64> = (0..200)
+            .map(|_| {
+                let at = random.random_range(0..last * 9 / 10);
+                let key: Value = connection.query_row(&pick, [at], |row| row.get(0)).expect("one");
+                let start = Instant::now();
+                let mut statement = connection.prepare_cached(&find).expect("a statement");
+                let mut rows = statement.query([key]).expect("rows");
+                while rows.next().expect("a row").is_some() {}
+                start.elapsed().as_secs_f64() * 1e3
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        format!("{:.1} ms (at most {:.1})", times[100], times[199])
+    };
+    (time("user_id"), time("session_id"))
 }
 
 struct Source {

@@ -20,6 +20,7 @@ pub(crate) fn all(make: impl Fn() -> Box<dyn Database>) {
         an_event_id_is_stored_once,
         sessions_are_written_once,
         a_rejected_row_leaves_nothing,
+        many_rows_are_like_few,
         cursors_are_kept_apart,
         history_in_pages,
         who_is_who,
@@ -163,6 +164,22 @@ fn a_rejected_row_leaves_nothing(database: &dyn Database) {
     let good = Activity { session, ..activity(1) };
     assert_eq!(write(&mut *store, &[good], 10), Ok(1));
     assert_eq!(database.history().sessions(None, 10).unwrap().len(), 1, "not taken for written");
+}
+
+fn many_rows_are_like_few(database: &dyn Database) {
+    let mut store = database.store();
+    // 70 of 99 ids, some of them twice.
+    let id = |number: u32| Some(Uuid::from_u128(u128::from(number % 70)));
+    let mut activities: Vec<_> =
+        (0..99).map(|number| Activity { event_id: id(number), ..activity(number) }).collect();
+    let good = std::mem::replace(&mut activities[80].properties, Some("[1,".into()));
+    assert!(matches!(write(&mut *store, &activities, 1), Err(Error::Rejected(_))));
+    assert!(paths(database).is_empty());
+    activities[80].properties = good;
+    assert_eq!(write(&mut *store, &activities, 1), Ok(70));
+    let first: Vec<_> = (0..70).map(|number| format!("/path/{number}/")).collect();
+    assert_eq!(paths(database), first);
+    assert_eq!(write(&mut *store, &activities, 2), Ok(0));
 }
 
 fn cursors_are_kept_apart(database: &dyn Database) {

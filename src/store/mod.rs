@@ -232,7 +232,7 @@ pub trait History: Send {
     fn after(&mut self, id: i64, limit: usize) -> Result<Vec<StoredActivity>, Error>;
     /// The last `limit` activities, oldest first.
     fn last(&mut self, limit: usize) -> Result<Vec<StoredActivity>, Error>;
-    /// The last `limit` activities of a session among the last thousand of all, newest first.
+    /// The last `limit` activities of a session, newest first.
     fn recent(&mut self, session: &str, limit: usize) -> Result<Vec<StoredActivity>, Error>;
     /// The first `limit` sessions whose key comes after this one (`None`: from the start).
     fn sessions(&mut self, after: Option<&str>, limit: usize) -> Result<Vec<StoredSession>, Error>;

@@ -24,10 +24,11 @@ use super::{
 
 /// EXTRA is FULL, and where the journal is not a WAL it also syncs the directory: without that a
 /// power cut may undo a commit. A large WAL is checkpointed seldom, and an index page that many
-/// batches changed is then written once. Memory: 16 MiB of pages at most.
+/// batches changed is then written once. [`Rows`] checks what the tables' CHECK would.
 const WRITER: Setup = Setup {
     patience: Duration::from_secs(1),
     pragmas: "PRAGMA synchronous = EXTRA; PRAGMA mmap_size = 0; PRAGMA cache_size = -8192; \
+              PRAGMA ignore_check_constraints = 1; \
               PRAGMA wal_autocheckpoint = 16384; PRAGMA journal_size_limit = 67108864;",
 };
 
@@ -110,7 +111,8 @@ struct Sqlite {
     moments: Moments,
     /// How the keys of users are kept; read from the table on connecting.
     keys: KeyColumn,
-    /// Sessions whose info was written, so that the statement can be spared. Emptied when full.
+    /// Sessions whose info was written, so that the statement can be spared. Emptied when full, and
+    /// when a batch fails.
     known: HashSet<String>,
 }
 
@@ -165,8 +167,13 @@ impl Store for Sqlite {
     fn write(&mut self, batch: &Batch<'_>) -> Result<u64, Error> {
         self.connect()?;
         self.link.with(|connection| sqlite_room::ensure(connection, batch))?;
-        let Self { link, moments, keys, known } = self;
-        let mut rows = Rows { moments, keys: *keys, known, new: HashSet::new() };
+        if self.known.len() > KNOWN_SESSIONS {
+            self.known.clear();
+        }
+        // Taken away for now: where this batch fails, what it added was not written.
+        let known = std::mem::take(&mut self.known);
+        let Self { link, moments, keys, .. } = self;
+        let mut rows = Rows { moments, keys: *keys, known };
         let stored = link.with(|connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -182,16 +189,12 @@ impl Store for Sqlite {
             set_cursor(connection, &batch.cursor)?;
             Ok(stored)
         })?;
-        let new = rows.new;
+        self.known = rows.known;
         if !self.link.is_current() {
             return Err(Error::Unavailable(
                 "the database file was replaced during a write: writing again".into(),
             ));
         }
-        if self.known.len() + new.len() > KNOWN_SESSIONS {
-            self.known.clear();
-        }
-        self.known.extend(new);
         Ok(stored)
     }
 

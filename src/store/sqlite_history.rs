@@ -21,9 +21,6 @@ const READER: Setup = Setup {
 const COLUMNS: &str = "id, user_id, session_id, ip_address, date, path, referer, received_at, \
                        event_id, name, properties";
 
-/// How far back to look for the activities of one session, in rows: there is no index for it.
-const RECENT_ROWS: usize = 1_000;
-
 /// The history in an SQLite file.
 #[derive(Debug)]
 pub(super) struct SqliteHistory {
@@ -62,9 +59,12 @@ impl History for SqliteHistory {
     }
 
     fn recent(&mut self, session: &str, limit: usize) -> Result<Vec<StoredActivity>, Error> {
+        // Part after part of the index, whatever SQLite knows about the table.
         let sql = format!(
-            "SELECT {COLUMNS} FROM (SELECT * FROM djaffar_activity ORDER BY id DESC \
-             LIMIT {RECENT_ROWS}) WHERE session_id = ?1 ORDER BY id DESC LIMIT {limit}"
+            "WITH RECURSIVE part (number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM part \
+             WHERE number < (SELECT max(id) >> 16 FROM djaffar_activity)) \
+             SELECT {COLUMNS} FROM part CROSS JOIN djaffar_activity \
+             WHERE id >> 16 = part.number AND session_id = ?1 ORDER BY id DESC LIMIT {limit}"
         );
         self.activities(&sql, [session])
     }

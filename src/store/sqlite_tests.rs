@@ -268,3 +268,34 @@ fn inactive_users_and_odd_expiry() {
     assert_eq!(directory.user("1").unwrap().map(|user| user.is_active), Some(false));
     assert_eq!(directory.session("k").unwrap().map(|row| row.expires), Some(Micros::MIN));
 }
+
+#[test]
+fn activities_of_a_user_or_a_session_are_found_without_reading_the_table() {
+    let file = File::new();
+    let database = file.migrated();
+    let mut store = database.store();
+    store.write(&batch(&[activity(1), activity(2)], 1)).unwrap();
+    // Far enough for the next rows to be in other parts of the indexes.
+    let connection = file.sql("UPDATE sqlite_sequence SET seq = 200000");
+    store.write(&batch(&[activity(3), activity(4)], 2)).unwrap();
+    for (index, column, key) in [
+        ("djaffar_activity_user", "user_id", "7".to_owned()),
+        ("djaffar_activity_session", "session_id", "a".repeat(32)),
+    ] {
+        let sql = format!(
+            "SELECT id, path FROM djaffar_activity WHERE {column} = '{key}' ORDER BY id DESC"
+        );
+        let plan: String = connection
+            .query_row(&format!("EXPLAIN QUERY PLAN {sql}"), [], |row| row.get(3))
+            .unwrap();
+        let want = format!("USING INDEX {index} (ANY(<expr>) AND {column}=?)");
+        assert!(plan.contains(&want), "{plan}");
+        let mut statement = connection.prepare(&sql).unwrap();
+        let ids = statement.query_map([], |row| row.get(0)).unwrap();
+        let ids: Vec<i64> = ids.collect::<Result<_, _>>().unwrap();
+        assert_eq!(ids, [200_002, 200_001, 2, 1]);
+    }
+    let recent = database.history().recent(&"a".repeat(32), 3).unwrap();
+    let recent: Vec<_> = recent.into_iter().map(|row| row.path).collect();
+    assert_eq!(recent, ["/path/4/", "/path/3/", "/path/2/"]);
+}
