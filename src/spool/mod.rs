@@ -87,7 +87,8 @@
 //!
 //! # Recovery
 //!
-//! A segment of an earlier process is read page by page. A page counts when its magic, checksum,
+//! A segment of an earlier process is read page by page; a read that the disk fails is tried again
+//! for some seconds, and then its pages are bad. A page counts when its magic, checksum,
 //! segment and number are right. At a bad page or record, reading goes on at the next good page
 //! in which a record or commit starts; a page of zeros with good pages behind it is not the end.
 //! Such bad bytes are damage: counted, copied to `quarantine/`, left behind. (A power cut may write

@@ -15,17 +15,27 @@ use super::{
 /// Bytes that are read from a file at a time.
 const WINDOW: u64 = 256 << 10;
 
+/// A read that fails is tried again before what it should give is taken for lost: with the pauses
+/// of the drain that is some seconds.
+const FAILURES: u32 = 7;
+
 /// Where pages come from.
 pub(super) enum Pages<'a> {
     /// A whole segment in memory.
     Bytes(&'a [u8]),
     /// A file, read in large pieces.
-    File { file: File, base: u64, window: Vec<u8> },
+    File {
+        file: File,
+        base: u64,
+        window: Vec<u8>,
+        /// Reads in a row that the disk failed; from [`FAILURES`] on it is taken at its word.
+        failures: u32,
+    },
 }
 
 impl Pages<'_> {
     pub(super) fn file(file: File) -> Pages<'static> {
-        Pages::File { file, base: 0, window: Vec::new() }
+        Pages::File { file, base: 0, window: Vec::new(), failures: 0 }
     }
 
     /// The page with this number, short (or empty) where the segment ends or cannot be read.
@@ -34,10 +44,10 @@ impl Pages<'_> {
         let at = number.saturating_mul(PAGE_BYTES);
         let (bytes, from) = match self {
             Pages::Bytes(bytes) => (*bytes, usize::try_from(at).unwrap_or(usize::MAX)),
-            Pages::File { file, base, window } => {
+            Pages::File { file, base, window, failures } => {
                 if at < *base || at.saturating_add(PAGE_BYTES) > *base + window.len() as u64 {
-                    read_window(file, at..limit.min(at.saturating_add(WINDOW)), window)?;
                     *base = at;
+                    read_window(file, at..limit.min(at.saturating_add(WINDOW)), window, failures)?;
                 }
                 (window.as_slice(), usize::try_from(at - *base).unwrap_or(usize::MAX))
             }
@@ -47,25 +57,37 @@ impl Pages<'_> {
     }
 }
 
-/// Fills `window` from the file. A sector that the disk cannot read counts as damaged bytes, not
-/// as an error that would hold up everything behind it.
-fn read_window(file: &File, range: Range<u64>, window: &mut Vec<u8>) -> io::Result<()> {
+/// Fills `window` from the file. A sector that the disk cannot read, however often it is asked,
+/// counts as damaged bytes, not as an error that would hold up everything behind it.
+fn read_window(
+    file: &File,
+    range: Range<u64>,
+    window: &mut Vec<u8>,
+    failures: &mut u32,
+) -> io::Result<()> {
     let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
     window.clear();
     window.resize(length, 0);
     let failed = match read_full(file, window, range.start) {
         Ok(read) => {
             window.truncate(read);
+            if *failures < FAILURES {
+                *failures = 0;
+            }
             return Ok(());
         }
         Err(error) => error,
     };
-    if failed.raw_os_error() != Some(rustix::io::Errno::IO.raw_os_error()) {
+    let of_disk = failed.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+    *failures += u32::from(of_disk && *failures < FAILURES);
+    if !of_disk || *failures < FAILURES {
+        window.clear();
         return Err(failed);
     }
     for (page, at) in window.chunks_mut(PAGE).zip((range.start..).step_by(PAGE)) {
         if read_full(file, page, at).is_err() {
-            page.fill(0);
+            // Not zeros: they would look like the end.
+            page.fill(u8::MAX);
         }
     }
     Ok(())

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{fleet::Outcome, mutant::mutant, rig::Rig};
+use super::{audit::Findings, fleet::Outcome, mutant::mutant, rig::Rig};
 use crate::support::{DATE, Server};
 
 /// Starts the server under `strace`; `None`: it ended before it was ready.
@@ -55,6 +55,42 @@ fn when_every_sync_fails_it_ends_with_74_and_keeps_what_it_acknowledged() {
     let server = rig.serve();
     let findings = rig.must_be_clean_from_the_start(&server);
     assert!(findings.acknowledged > 40);
+}
+
+/// A spool with a segment of many windows, no server, and the third read of that segment and those
+/// after it failing in each thread: a start makes two, then the drain reads all.
+fn reads_fail(rig: &mut Rig, inject: &str) -> Server {
+    let server = rig.serve();
+    let lock = rig.lock();
+    rig.load(&server, Duration::from_millis(1_500));
+    drop(server);
+    drop(lock);
+    let segments = rig.segments();
+    let largest = segments.iter().find(|path| path.metadata().unwrap().len() >= 1 << 20).unwrap();
+    rig.traced_path = Some(largest.canonicalize().unwrap());
+    traced(rig, "pread64", inject).unwrap()
+}
+
+#[test]
+fn reads_of_the_spool_that_fail_for_a_while_lose_nothing() {
+    let mut rig = Rig::new();
+    let server = reads_fail(&mut rig, "error=EIO:when=3..6");
+    rig.must_be_clean_from_the_start(&server);
+    assert!(rig.quarantine(".damaged").is_empty());
+}
+
+#[test]
+fn what_can_never_be_read_is_counted_and_all_else_is_stored() {
+    let mut rig = Rig::new();
+    let server = reads_fail(&mut rig, "error=EIO:when=3+");
+    let findings = rig.audit_when_quiet_for(Duration::from_secs(12));
+    let Findings { acknowledged, lost, doubled, altered, .. } = &findings;
+    println!("{} of {acknowledged} could not be read", lost.len());
+    assert!(!lost.is_empty() && lost.len() < acknowledged / 2 && doubled.is_empty());
+    assert!(altered.is_empty());
+    let aside = rig.quarantine(".damaged").len() + rig.quarantine(".torn").len();
+    assert_eq!(aside, 1);
+    rig.must_take(&server);
 }
 
 /// Kills each thread that makes the call so often; the call itself is not made.
