@@ -6,6 +6,7 @@ use proptest::{prelude::*, sample::Index};
 use uuid::Uuid;
 
 use super::*;
+use crate::spool::{page::PAGE, scan};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -28,6 +29,10 @@ enum Step {
         lane: Index,
         kept: u64,
     },
+    /// A bit changes while nobody looks.
+    Flip {
+        bit: Index,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -39,6 +44,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => Just(Step::Store),
         1 => Just(Step::Reopen),
         2 => (any::<Index>(), any::<u64>()).prop_map(|(lane, kept)| Step::Crash { lane, kept }),
+        1 => any::<Index>().prop_map(|bit| Step::Flip { bit }),
     ];
     proptest::collection::vec(step, 1..120)
 }
@@ -125,6 +131,11 @@ impl World {
                 self.start();
             }
             Step::Crash { lane, kept } => self.crash(lane.index(LANES), *kept),
+            Step::Flip { bit } => {
+                self.open = None;
+                self.flip(bit);
+                self.start();
+            }
         }
     }
 
@@ -169,6 +180,36 @@ impl World {
         self.open = None;
         self.dir = after;
         self.start();
+    }
+
+    /// One bit of what may still be read; records that touch its page may be lost from now on.
+    fn flip(&mut self, bit: &Index) {
+        let files = segment_files(self.dir.path());
+        let images: Vec<_> = files.iter().map(|path| fs::read(path).unwrap()).collect();
+        let bits: usize = images.iter().map(|image| image.len() * 8).sum();
+        if bits == 0 {
+            return;
+        }
+        let mut bit = bit.index(bits);
+        for (path, mut image) in files.iter().zip(images) {
+            if bit >= image.len() * 8 {
+                bit -= image.len() * 8;
+                continue;
+            }
+            let at = bit / 8;
+            let page = (at / PAGE * PAGE) as u64..((at / PAGE + 1) * PAGE) as u64;
+            let records = scan(&image).records;
+            let ends = records.iter().skip(1).map(|record| record.at).chain([image.len() as u64]);
+            for (record, end) in records.iter().zip(ends) {
+                if record.at < page.end && end > page.start {
+                    let id = id(&record.payload);
+                    self.acked.remove(&id);
+                    self.maybe.insert(id);
+                }
+            }
+            image[at] ^= 1 << (bit % 8);
+            return fs::write(path, image).unwrap();
+        }
     }
 
     /// Reads and stores all that is there.
