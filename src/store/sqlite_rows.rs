@@ -59,7 +59,11 @@ impl Rows<'_> {
         for activity in batch.activities {
             self.info(&mut info, activity)?;
         }
-        let (many, rest) = batch.activities.as_chunks::<ROWS>();
+        // By date, which is nearly how they came in: where dates are far apart, the index on them
+        // is then gone through once for a batch, and not all over for each row.
+        let mut activities: Vec<&Activity> = batch.activities.iter().collect();
+        activities.sort_by_key(|activity| activity.date);
+        let (many, rest) = activities.as_chunks::<ROWS>();
         let mut stored = 0;
         if !many.is_empty() {
             let mut statement = connection.prepare_cached(&MANY)?;
@@ -101,7 +105,7 @@ impl Rows<'_> {
     fn activities(
         &self,
         statement: &mut Statement<'_>,
-        activities: &[Activity],
+        activities: &[&Activity],
     ) -> Result<u64, Failure> {
         for (row, activity) in activities.iter().enumerate() {
             self.bind(statement, row * COLUMNS, activity)?;
