@@ -6,5 +6,5 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    djaffar::cli::run()
+    djaffar::cli::run(std::env::args_os().skip(1)).into()
 }

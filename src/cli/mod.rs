@@ -5,7 +5,7 @@
 mod database;
 mod tail;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, iter, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -149,18 +149,24 @@ impl At {
     }
 }
 
-/// Runs the program.
-pub fn run() -> ExitCode {
-    match dispatch(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+/// Runs the program: its arguments, without its name. Returns the exit code.
+pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> u8 {
+    use std::io::Write;
+    let arguments = arguments.into_iter().map(Into::into);
+    let command = match Cli::try_parse_from(iter::once("djaffar".into()).chain(arguments)) {
+        Ok(cli) => cli.command,
+        Err(error) => {
+            drop(error.print());
+            return u8::try_from(error.exit_code()).unwrap_or(1);
+        }
+    };
+    match dispatch(command) {
+        Ok(()) => 0,
+        Err(failure) if failure.is_closed_pipe() => 0,
         Err(failure) => {
-            use std::io::Write;
-            if failure.is_closed_pipe() {
-                return ExitCode::SUCCESS;
-            }
             // Not eprintln!: a closed terminal is no reason to panic.
             drop(writeln!(std::io::stderr(), "djaffar: {failure}"));
-            ExitCode::from(failure.code())
+            failure.code()
         }
     }
 }

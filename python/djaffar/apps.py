@@ -1,0 +1,20 @@
+"""The app: what is connected when Django starts."""
+
+from django.apps import AppConfig
+
+
+class DjaffarConfig(AppConfig):
+    name = "djaffar"
+    verbose_name = "Djaffar"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from django.contrib.auth.signals import user_logged_in
+        from django.db.models.signals import pre_save
+
+        from djaffar import checks, visitors
+        from djaffar.models import SessionInfo
+
+        checks.register()
+        user_logged_in.connect(visitors.on_login, dispatch_uid="djaffar.visitor")
+        pre_save.connect(visitors.name_visitor, SessionInfo, dispatch_uid="djaffar.visitor")

@@ -1,0 +1,74 @@
+"""Relations of the activities to rows that may be gone, and indexes of what is there."""
+
+from typing import Any
+
+from django.db import models
+from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
+
+
+class _ForwardOrNone(ForwardManyToOneDescriptor):
+    def get_object(self, instance: models.Model) -> models.Model | None:
+        try:
+            return super().get_object(instance)
+        except self.field.remote_field.model.DoesNotExist:
+            return None
+
+
+class HistoricalForeignKey(models.ForeignKey):
+    """A foreign key without a constraint and without an index of its own.
+
+    History outlives what it refers to: the key stays, and the object is ``None`` when it is gone.
+    """
+
+    forward_related_accessor_class = _ForwardOrNone
+
+    def __init__(self, to: Any, on_delete: Any, **options: Any) -> None:
+        options.setdefault("null", True)
+        options.setdefault("blank", True)
+        options.setdefault("db_constraint", False)
+        options.setdefault("db_index", False)
+        super().__init__(to, on_delete, **options)
+
+    def deconstruct(self) -> Any:
+        name, _, args, options = super().deconstruct()
+        # For migrations it is an ordinary one, all of whose options are said.
+        return name, "django.db.models.ForeignKey", args, options
+
+
+class _WherePresent:
+    """Leaves the condition out where the database has none (MySQL): there nulls do no harm."""
+
+    def _at(self, connection: Any) -> Any:
+        if connection.features.supports_partial_indexes:
+            return self
+        path, args, options = self.deconstruct()  # type: ignore[attr-defined]
+        options["condition"] = None
+        return type(self)(*args, **options)
+
+    def check(self, model: Any, connection: Any) -> list[Any]:
+        # Only the warning that conditions are ignored.
+        return []
+
+
+class IndexWherePresent(_WherePresent, models.Index):
+    """An index of the rows that have a value."""
+
+    def create_sql(self, model: Any, schema_editor: Any, using: str = "", **options: Any) -> Any:
+        index = self._at(schema_editor.connection)
+        return models.Index.create_sql(index, model, schema_editor, using, **options)
+
+
+class UniqueWherePresent(_WherePresent, models.UniqueConstraint):
+    """Uniqueness among the rows that have a value."""
+
+    def constraint_sql(self, model: Any, schema_editor: Any) -> Any:
+        constraint = self._at(schema_editor.connection)
+        return models.UniqueConstraint.constraint_sql(constraint, model, schema_editor)
+
+    def create_sql(self, model: Any, schema_editor: Any) -> Any:
+        constraint = self._at(schema_editor.connection)
+        return models.UniqueConstraint.create_sql(constraint, model, schema_editor)
+
+    def remove_sql(self, model: Any, schema_editor: Any) -> Any:
+        constraint = self._at(schema_editor.connection)
+        return models.UniqueConstraint.remove_sql(constraint, model, schema_editor)

@@ -1,0 +1,182 @@
+"""0.1.10's tables become ours, in place and with every row.
+
+History is cut loose from sessions and users (no constraints, and no deletion along with them),
+paths and referers may be longer, and what is new gets its columns.
+"""
+
+import django.db.models.deletion
+from django.conf import settings
+from django.db import migrations, models
+
+import djaffar.fields
+
+
+def drop_indexes_of_relations(apps, schema_editor):
+    """Drops the indexes of the former foreign keys that Django, going by their names, has missed.
+
+    Names that an old Django gave, and those that MySQL makes by itself.
+    """
+    table = "djaffar_activity"
+    connection = schema_editor.connection
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_constraints(cursor, table)
+    for name, constraint in found.items():
+        plain = constraint["index"] and not constraint["unique"] and not constraint["primary_key"]
+        if plain and constraint["columns"] in (["user_id"], ["session_id"]):
+            index = models.Index(name=name, fields=["id"])
+            schema_editor.remove_index(apps.get_model("djaffar", "Activity"), index)
+
+
+def name_visitors(apps, schema_editor):
+    """Before, a session was a visitor."""
+    infos = apps.get_model("djaffar", "SessionInfo").objects.using(schema_editor.connection.alias)
+    infos.filter(visitor="").update(visitor=models.F("session_id"))
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("djaffar", "0001_initial"),
+        ("sessions", "0001_initial"),
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
+    ]
+
+    operations = [
+        # --- Cut loose
+        migrations.AlterField(
+            model_name="activity",
+            name="session",
+            field=models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, to="sessions.session"),
+        ),
+        migrations.AlterField(
+            model_name="activity",
+            name="user",
+            field=models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL),
+        ),
+        migrations.AlterField(
+            model_name="sessioninfo",
+            name="session",
+            field=models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, primary_key=True, serialize=False, to="sessions.session"),
+        ),
+        migrations.RunPython(drop_indexes_of_relations, migrations.RunPython.noop),
+        # --- Longer
+        migrations.AlterField(
+            model_name="activity",
+            name="id",
+            field=models.BigAutoField(primary_key=True, serialize=False),
+        ),
+        migrations.AlterField(
+            model_name="activity",
+            name="ip_address",
+            field=models.CharField(default="", max_length=45, verbose_name="IP address"),
+        ),
+        migrations.AlterField(
+            model_name="activity",
+            name="path",
+            field=models.CharField(max_length=2000),
+        ),
+        migrations.AlterField(
+            model_name="activity",
+            name="referer",
+            field=models.CharField(blank=True, default="", max_length=2000),
+        ),
+        migrations.AlterField(
+            model_name="sessioninfo",
+            name="user_agent",
+            field=models.CharField(blank=True, default="", max_length=1000),
+        ),
+        # --- New
+        migrations.CreateModel(
+            name="SpoolCursor",
+            fields=[
+                ("pk", models.CompositePrimaryKey("spool", "segment", blank=True, editable=False, primary_key=True, serialize=False)),
+                ("spool", models.UUIDField()),
+                ("segment", models.UUIDField()),
+                ("position", models.BigIntegerField()),
+            ],
+            options={
+                "db_table": "djaffar_spool_cursor",
+            },
+        ),
+        migrations.AddField(
+            model_name="activity",
+            name="event_id",
+            field=models.UUIDField(blank=True, null=True),
+        ),
+        migrations.AddField(
+            model_name="activity",
+            name="info",
+            field=models.ForeignObject(editable=False, from_fields=["session"], null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name="activities", to="djaffar.sessioninfo", to_fields=["session"]),
+        ),
+        migrations.AddField(
+            model_name="activity",
+            name="name",
+            field=models.CharField(blank=True, default="", max_length=100),
+        ),
+        migrations.AddField(
+            model_name="activity",
+            name="properties",
+            field=models.JSONField(blank=True, null=True),
+        ),
+        migrations.AddField(
+            model_name="activity",
+            name="received_at",
+            field=models.DateTimeField(blank=True, null=True),
+        ),
+        migrations.AddField(
+            model_name="sessioninfo",
+            name="bot",
+            field=models.BooleanField(blank=True, null=True),
+        ),
+        migrations.AddField(
+            model_name="sessioninfo",
+            name="browser",
+            field=models.CharField(blank=True, max_length=50, null=True),
+        ),
+        migrations.AddField(
+            model_name="sessioninfo",
+            name="country",
+            field=models.CharField(blank=True, max_length=2, null=True),
+        ),
+        migrations.AddField(
+            model_name="sessioninfo",
+            name="created_at",
+            field=models.DateTimeField(blank=True, null=True),
+        ),
+        migrations.AddField(
+            model_name="sessioninfo",
+            name="device",
+            field=models.CharField(blank=True, max_length=50, null=True),
+        ),
+        migrations.AddField(
+            model_name="sessioninfo",
+            name="os",
+            field=models.CharField(blank=True, max_length=50, null=True, verbose_name="operating system"),
+        ),
+        migrations.AddField(
+            model_name="sessioninfo",
+            name="visitor",
+            field=models.CharField(blank=True, default="", max_length=40),
+        ),
+        migrations.AlterModelOptions(
+            name="activity",
+            options={"verbose_name_plural": "activities"},
+        ),
+        migrations.AlterModelOptions(
+            name="sessioninfo",
+            options={"verbose_name": "session info"},
+        ),
+        migrations.RunPython(name_visitors, migrations.RunPython.noop),
+        # --- Indexes
+        migrations.AddIndex(
+            model_name="activity",
+            index=models.Index(fields=["date"], name="djaffar_activity_date"),
+        ),
+        migrations.AddIndex(
+            model_name="activity",
+            index=djaffar.fields.IndexWherePresent(condition=models.Q(("user__isnull", False)), fields=["user", "date"], name="djaffar_activity_user_date"),
+        ),
+        migrations.AddConstraint(
+            model_name="activity",
+            constraint=djaffar.fields.UniqueWherePresent(condition=models.Q(("event_id__isnull", False)), fields=("event_id",), name="djaffar_activity_event_id"),
+        ),
+    ]

@@ -1,0 +1,93 @@
+"""Questions to the history, as methods of ``Activity.objects``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from django.db import models
+from django.db.models import Count
+from django.db.models.functions import Coalesce, NullIf
+from django.utils import timezone
+
+#: A visit ends when nothing has come from the visitor for so long.
+VISIT_GAP = timedelta(minutes=30)
+
+Moment = datetime | date | timedelta
+
+
+@dataclass
+class Visit:
+    """What one visitor did without a pause of half an hour."""
+
+    visitor: str
+    started: datetime
+    ended: datetime
+    #: The key of the user, if one was logged in at any time of it.
+    user_id: Any = None
+    paths: list[str] = field(default_factory=list)
+
+    @property
+    def duration(self) -> timedelta:
+        return self.ended - self.started
+
+
+class ActivityQuerySet(models.QuerySet):
+    """Activities; each method gives activities again, so that they can be put together."""
+
+    def for_user(self, user: Any) -> ActivityQuerySet:
+        """Those of a user, or of the user with that primary key."""
+        return self.filter(user=user)
+
+    def for_visitor(self, visitor: str) -> ActivityQuerySet:
+        """Those of all sessions of a visitor (``SessionInfo.visitor``)."""
+        return self.filter(info__visitor=visitor)
+
+    def since(self, when: Moment) -> ActivityQuerySet:
+        """From a moment or a day on; or of the last so many days, hours, …"""
+        return self.filter(date__gte=_moment(when))
+
+    def until(self, when: Moment) -> ActivityQuerySet:
+        """Before a moment or a day; or older than so many days, hours, …"""
+        return self.filter(date__lt=_moment(when))
+
+    def page_views(self) -> ActivityQuerySet:
+        """Those without a name."""
+        return self.filter(name="")
+
+    def named(self, name: str) -> ActivityQuerySet:
+        """Those of one kind."""
+        return self.filter(name=name)
+
+    def paths(self) -> list[tuple[str, int]]:
+        """Each path, and how many activities there were on it; the busiest first."""
+        counted = self.order_by().values_list("path").annotate(count=Count("pk"))
+        return list(counted.order_by("-count", "path"))
+
+    def visits(self) -> Iterator[Visit]:
+        """The visits, by visitor and date. Reads row by row, however many there are."""
+        visitor = Coalesce(NullIf("info__visitor", models.Value("")), "session_id", "ip_address")
+        rows = self.annotate(djaffar_visitor=visitor).order_by("djaffar_visitor", "date", "pk")
+        columns = rows.values_list("djaffar_visitor", "date", "user_id", "path")
+        visit = None
+        for who, moment, user, path in columns.iterator():
+            if visit is None or visit.visitor != who or moment - visit.ended > VISIT_GAP:
+                if visit is not None:
+                    yield visit
+                visit = Visit(who, started=moment, ended=moment)
+            visit.ended = moment
+            visit.user_id = visit.user_id if user is None else user
+            visit.paths.append(path)
+        if visit is not None:
+            yield visit
+
+
+def _moment(when: Moment) -> datetime:
+    if isinstance(when, timedelta):
+        return timezone.now() - when
+    if not isinstance(when, datetime):
+        when = datetime.combine(when, time.min)
+        return timezone.make_aware(when) if timezone.now().tzinfo else when
+    return when

@@ -1,0 +1,46 @@
+"""What the tests of the Django app have in common."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DATE = "2016-12-29T07:35:22.571Z"
+
+
+def pytest_terminal_summary(terminalreporter):
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        terminalreporter.write_line(f"SKIPPED: {report.nodeid}: {reason}")
+
+
+@pytest.fixture
+def post(client):
+    """Posts an activity that must be taken."""
+
+    def post(path="/", **fields):
+        headers = fields.pop("headers", {})
+        data = {"date": DATE, "path": path, **fields}
+        answer = client.post("/djaffar/log/", data, headers=headers)
+        assert answer.status_code == 204, answer.content
+        return answer
+
+    return post
+
+
+@pytest.fixture
+def post_json(client):
+    def post(value, **options):
+        options.setdefault("content_type", "application/json")
+        return client.post("/djaffar/log/", json.dumps(value), **options)
+
+    return post
+
+
+@pytest.fixture
+def jeff(django_user_model):
+    name = django_user_model.USERNAME_FIELD
+    return django_user_model.objects.create_user("jeff@example.com", password="pw") if (
+        name != "username"
+    ) else django_user_model.objects.create_user("jeff", password="pw")

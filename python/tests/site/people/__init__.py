@@ -1,0 +1,1 @@
+"""Users of other kinds than Django's."""
