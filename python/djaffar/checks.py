@@ -1,1 +1,106 @@
-def register(): pass
+"""System checks: the usual mistakes, each with what to do.
+
+W003 (no URL) is always looked for; the others matter where the site is deployed
+(``manage.py check --deploy``, ``manage.py djaffar check``).
+"""
+
+import sqlite3
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import Tags, Warning
+from django.core.checks import register as register_check
+from django.db import connections, router
+from django.urls import NoReverseMatch, reverse
+
+from djaffar import options
+from djaffar.models import Activity
+
+#: Engines whose sessions the server reads.
+READABLE = ["django.contrib.sessions.backends.db"]
+#: The first version without the fault of WAL mode (sqlite.org/wal.html, "WAL-reset").
+SOUND_SQLITE = (3, 51, 3)
+
+
+def register() -> None:
+    register_check(url, Tags.urls)
+    for check in (proxy, engine, sqlite):
+        register_check(check, "djaffar", deploy=True)
+
+
+def proxy(**_: Any) -> list[Warning]:
+    behind = getattr(settings, "SECURE_PROXY_SSL_HEADER", None) or settings.USE_X_FORWARDED_HOST
+    if not behind or options.networks():
+        return []
+    return [
+        Warning(
+            "The site is behind a proxy, and Djaffar is not told which: activities get the "
+            "proxy's address instead of the visitor's.",
+            hint='Name its network: DJAFFAR = {"trusted_proxy": ["127.0.0.1/32"]}.',
+            id="djaffar.W001",
+        )
+    ]
+
+
+def engine(**_: Any) -> list[Warning]:
+    if settings.SESSION_ENGINE in READABLE:
+        return []
+    return [
+        Warning(
+            f"`manage.py djaffar serve` cannot read the sessions of {settings.SESSION_ENGINE}: "
+            "its visitors would all be anonymous.",
+            hint=f"Set SESSION_ENGINE to one of {', '.join(READABLE)}, or stay with the endpoint "
+            "inside Django, which reads all.",
+            id="djaffar.W002",
+        )
+    ]
+
+
+def url(**_: Any) -> list[Warning]:
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return []
+    try:
+        reverse("activity_detail")
+    except NoReverseMatch:
+        return [
+            Warning(
+                "The endpoint has no URL: nothing can be logged.",
+                hint='Add path("djaffar/", include("djaffar.urls")) to the URLs of the site.',
+                id="djaffar.W003",
+            )
+        ]
+    return []
+
+
+def sqlite(**_: Any) -> list[Warning]:
+    """By what the settings say; without a connection, as checks must be."""
+    database = settings.DATABASES.get("default", {})
+    if not str(database.get("ENGINE", "")).endswith("sqlite3"):
+        return []
+    command = str(database.get("OPTIONS", {}).get("init_command", ""))
+    return _two_sqlites() if "wal" in command.lower() else []
+
+
+def wal() -> list[Warning]:
+    """By what the file says. A connection of its own, which is closed again."""
+    connection = connections[router.db_for_write(Activity)]
+    if connection.vendor != "sqlite" or sqlite():
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA journal_mode")
+        [mode] = cursor.fetchone()
+    return _two_sqlites() if mode == "wal" else []
+
+
+def _two_sqlites() -> list[Warning]:
+    if sqlite3.sqlite_version_info >= SOUND_SQLITE:
+        return []
+    return [
+        Warning(
+            f"Python's SQLite is {sqlite3.sqlite_version}: in WAL mode, two programs that write "
+            "to one file (the site and `djaffar serve`) can corrupt it.",
+            hint="Upgrade SQLite to 3.51.3, or take the file out of WAL mode "
+            "(PRAGMA journal_mode = DELETE).",
+            id="djaffar.W004",
+        )
+    ]

@@ -41,7 +41,7 @@ class _WherePresent:
     def _at(self, connection: Any) -> Any:
         if connection.features.supports_partial_indexes:
             return self
-        path, args, options = self.deconstruct()  # type: ignore[attr-defined]
+        _, args, options = self.deconstruct()  # type: ignore[attr-defined]
         options["condition"] = None
         return type(self)(*args, **options)
 

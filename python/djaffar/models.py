@@ -38,6 +38,7 @@ class Activity(models.Model):
         to_fields=["session"],
         null=True,
         editable=False,
+        serialize=False,
         related_name="activities",
     )
 

@@ -1,10 +1,11 @@
-"""Writes activities through Django's ORM: on every database of Django's, and in its transactions."""
+"""Writes activities through Django's ORM: on every database of its, in its transactions."""
 
 import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone as zones
+from datetime import datetime, timedelta
+from datetime import timezone as zones
 from typing import Any
 from uuid import UUID
 

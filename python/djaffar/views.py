@@ -1,4 +1,4 @@
-"""``POST /djaffar/log/`` inside Django: the endpoint of ``djaffar serve``, for small sites and tests.
+"""``POST /djaffar/log/`` inside Django: the endpoint of ``djaffar serve``, for small sites.
 
 What was posted is read and judged by the server's own code (``djaffar._djaffar``); only who sends
 it is asked of Django, and only Django writes.

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# An installed package brings it as a plugin; the tests run on the sources.
+pytest_plugins = ["djaffar.pytest_plugin"]
+
 ROOT = Path(__file__).parents[2]
 DATE = "2016-12-29T07:35:22.571Z"
 
@@ -41,6 +44,8 @@ def post_json(client):
 @pytest.fixture
 def jeff(django_user_model):
     name = django_user_model.USERNAME_FIELD
-    return django_user_model.objects.create_user("jeff@example.com", password="pw") if (
-        name != "username"
-    ) else django_user_model.objects.create_user("jeff", password="pw")
+    return (
+        django_user_model.objects.create_user("jeff@example.com", password="pw")
+        if (name != "username")
+        else django_user_model.objects.create_user("jeff", password="pw")
+    )

@@ -8,13 +8,13 @@ import http.client
 import json
 import re
 import sqlite3
-from datetime import datetime, timezone
+from datetime import timezone
 
 import pytest
 from conftest import ROOT
+from djaffar.models import Activity
 from django.contrib.sessions.models import Session
 from django.db import connection
-from djaffar.models import Activity
 
 FIXTURES = ROOT / "tests/fixtures/conformance"
 RECORDED = json.loads((FIXTURES / "django-djaffar-0.1.10.json").read_text())["cases"]

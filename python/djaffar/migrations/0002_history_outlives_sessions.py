@@ -45,17 +45,37 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name="activity",
             name="session",
-            field=models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, to="sessions.session"),
+            field=models.ForeignKey(
+                blank=True,
+                db_constraint=False,
+                db_index=False,
+                null=True,
+                on_delete=django.db.models.deletion.DO_NOTHING,
+                to="sessions.session",
+            ),
         ),
         migrations.AlterField(
             model_name="activity",
             name="user",
-            field=models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL),
+            field=models.ForeignKey(
+                blank=True,
+                db_constraint=False,
+                db_index=False,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AlterField(
             model_name="sessioninfo",
             name="session",
-            field=models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, primary_key=True, serialize=False, to="sessions.session"),
+            field=models.OneToOneField(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.DO_NOTHING,
+                primary_key=True,
+                serialize=False,
+                to="sessions.session",
+            ),
         ),
         migrations.RunPython(drop_indexes_of_relations, migrations.RunPython.noop),
         # --- Longer
@@ -88,7 +108,17 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="SpoolCursor",
             fields=[
-                ("pk", models.CompositePrimaryKey("spool", "segment", blank=True, editable=False, primary_key=True, serialize=False)),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "spool",
+                        "segment",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
                 ("spool", models.UUIDField()),
                 ("segment", models.UUIDField()),
                 ("position", models.BigIntegerField()),
@@ -105,7 +135,16 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="activity",
             name="info",
-            field=models.ForeignObject(editable=False, from_fields=["session"], null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name="activities", to="djaffar.sessioninfo", to_fields=["session"]),
+            field=models.ForeignObject(
+                editable=False,
+                from_fields=["session"],
+                null=True,
+                on_delete=django.db.models.deletion.DO_NOTHING,
+                related_name="activities",
+                serialize=False,
+                to="djaffar.sessioninfo",
+                to_fields=["session"],
+            ),
         ),
         migrations.AddField(
             model_name="activity",
@@ -150,7 +189,9 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="sessioninfo",
             name="os",
-            field=models.CharField(blank=True, max_length=50, null=True, verbose_name="operating system"),
+            field=models.CharField(
+                blank=True, max_length=50, null=True, verbose_name="operating system"
+            ),
         ),
         migrations.AddField(
             model_name="sessioninfo",
@@ -173,10 +214,18 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="activity",
-            index=djaffar.fields.IndexWherePresent(condition=models.Q(("user__isnull", False)), fields=["user", "date"], name="djaffar_activity_user_date"),
+            index=djaffar.fields.IndexWherePresent(
+                condition=models.Q(("user__isnull", False)),
+                fields=["user", "date"],
+                name="djaffar_activity_user_date",
+            ),
         ),
         migrations.AddConstraint(
             model_name="activity",
-            constraint=djaffar.fields.UniqueWherePresent(condition=models.Q(("event_id__isnull", False)), fields=("event_id",), name="djaffar_activity_event_id"),
+            constraint=djaffar.fields.UniqueWherePresent(
+                condition=models.Q(("event_id__isnull", False)),
+                fields=("event_id",),
+                name="djaffar_activity_event_id",
+            ),
         ),
     ]
