@@ -55,3 +55,9 @@ TIME_ZONE = "America/Chicago"
 USE_TZ = True
 
 globals().update(json.loads(os.environ.get("SITE_SETTINGS", "{}")))
+if "mysql" in DATABASES["default"]["ENGINE"]:
+    import pymysql
+
+    # Django asks for mysqlclient, which would have to be compiled.
+    pymysql.version_info = (2, 2, 8, "final", 0)
+    pymysql.install_as_MySQLdb()
