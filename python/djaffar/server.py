@@ -12,6 +12,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError
 from django.db import connections, router
+from django.db.migrations.executor import MigrationExecutor
 from django.urls import NoReverseMatch, reverse
 
 from djaffar.models import Activity
@@ -103,6 +104,25 @@ def _toml(value: Any) -> str:
         return f"[{', '.join(_toml(item) for item in value)}]"
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
+
+
+def pending() -> str | None:
+    """What to do where the tables are not those of this version."""
+    connection = connections[router.db_for_write(Activity)]
+    executor = MigrationExecutor(connection)
+    leaves = executor.loader.graph.leaf_nodes("djaffar")
+    plan = [migration for migration, _ in executor.migration_plan(leaves)]
+    if not any(migration.app_label == "djaffar" for migration in plan):
+        return None
+    with connection.cursor() as cursor:
+        tables = connection.introspection.table_names(cursor)
+    applied = any(app == "djaffar" for app, _ in executor.loader.applied_migrations)
+    if not applied and "djaffar_schema_version" in tables:
+        return (
+            "The tables are there, made by `djaffar migrate`. Django takes them over as they are: "
+            "run `manage.py migrate djaffar --fake`."
+        )
+    return "The tables are not there, or old: run `manage.py migrate djaffar`."
 
 
 def limits() -> list[str]:

@@ -38,7 +38,9 @@ class Command(BaseCommand):
         if what == "check":
             self._check(said, options)
             return
-        self._forget_database()
+        if advice := server.pending():
+            raise CommandError(advice, returncode=78)
+        connections.close_all()
         command, environment, keys = self._command(["serve", *options], said)
         for key in keys:
             os.set_inheritable(key, True)
@@ -47,7 +49,9 @@ class Command(BaseCommand):
 
     def _check(self, said: dict[str, Any], options: list[str]) -> None:
         wrong = [f"{issue.msg} {issue.hint}" for issue in self._issues()] + server.limits()
-        self._forget_database()
+        if advice := server.pending():
+            wrong.append(advice)
+        connections.close_all()
         command, environment, keys = self._command(["config", "check", *options], said)
         # A process of its own: it opens the file that this one may have opened.
         done = subprocess.run(
@@ -67,9 +71,6 @@ class Command(BaseCommand):
     def _issues(self) -> list[Any]:
         found = run_checks(include_deployment_checks=True)
         return [issue for issue in found if str(issue.id).startswith("djaffar.")] + checks.wal()
-
-    def _forget_database(self) -> None:
-        connections.close_all()
 
     def _command(
         self, arguments: list[str], said: dict[str, Any]

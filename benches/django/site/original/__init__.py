@@ -1,0 +1,1 @@
+"""django-djaffar 0.1.10, see models.py."""
