@@ -11,6 +11,7 @@ pub mod drf;
 pub mod key;
 pub mod lookup;
 pub mod mint;
+pub mod pickle;
 pub mod rules;
 pub mod session;
 pub mod signing;
