@@ -52,7 +52,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
             show(activities);
         }
     };
-    let drain = site.drain(reader, Arc::clone(&auth), on_stored)?;
+    let drain = site.drain(config, reader, Arc::clone(&auth), on_stored)?;
     let welcome = site.alone.then(|| Welcome::new(site.database.as_ref()));
     let app = Arc::new(App::new(config, site.zone(config)?, auth, spool.clone(), welcome));
     let (stop, stopped) = watch::channel(false);
@@ -93,6 +93,8 @@ pub fn check(config: &Config) -> Result<(), Failure> {
         config.secrets(false)?;
         println!("secret key: good");
     }
+    site::check_credentials(config)?;
+    println!("sessions ({}) and tokens: can be read", config.session_engine);
     if config.trusted_proxy.is_empty() && !config.listen.ip().is_loopback() {
         println!("trusted_proxy: none; behind a proxy every activity has the proxy's address");
     }

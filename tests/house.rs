@@ -98,6 +98,8 @@ fn each_knows_only_what_it_must() {
         ("hmac", &["auth"]),
         ("clap", &["cli", "config"]),
         ("hyper", &["http"]),
+        ("redis::", &["engine"]),
+        ("jsonwebtoken", &["auth"]),
     ];
     for (name, files) in modules() {
         for file in files.iter().filter(|file| !is_test(file)) {

@@ -10,7 +10,7 @@ use quick_cache::sync;
 use sha2::{Digest, Sha256};
 
 use super::key::SessionKey;
-use super::rules::{Live, Owner};
+use super::rules::{Answer, Live, Owner};
 use crate::activity::Micros;
 
 /// How long a session or token that is there is believed.
@@ -46,20 +46,23 @@ impl Cache {
         self.sessions.put(key, session, now, until);
     }
 
-    /// Whose token it is, as far as that is remembered at `now`.
-    pub fn token(&self, token: &str, now: Micros) -> Option<Owner> {
-        self.tokens.get(&digest(token), now)
+    /// Whose token it is, as far as that is remembered at `now`. `kind` keeps apart what is sent
+    /// in different ways: a token of one scheme is none of another.
+    pub fn token(&self, kind: &str, token: &str, now: Micros) -> Option<Owner> {
+        self.tokens.get(&digest(kind, token), now)
     }
 
-    /// Remembers whose token it is, under its digest: no token lies about in memory.
-    pub fn put_token(&self, token: &str, owner: Owner, now: Micros) {
-        let life = if matches!(owner, Owner::User(_)) { POSITIVE } else { NEGATIVE };
-        self.tokens.put(digest(token), owner, now, now + life);
+    /// Remembers whose token it is, under its digest: no token lies about in memory. Never beyond
+    /// the end of the token.
+    pub fn put_token(&self, kind: &str, token: &str, answer: &Answer, now: Micros) {
+        let life = if matches!(answer.owner, Owner::Refused(_)) { NEGATIVE } else { POSITIVE };
+        let until = answer.expires.min(now + life);
+        self.tokens.put(digest(kind, token), answer.owner.clone(), now, until);
     }
 }
 
-fn digest(token: &str) -> [u8; 32] {
-    Sha256::digest(token).into()
+fn digest(kind: &str, token: &str) -> [u8; 32] {
+    Sha256::new().chain_update(kind).chain_update(b" ").chain_update(token).finalize().into()
 }
 
 /// Values that count from one moment until another.
@@ -126,18 +129,20 @@ mod tests {
 
     #[test]
     fn tokens_age_too() {
-        fn check(owner: Owner, seconds: Micros) {
+        fn check(answer: &Answer, seconds: Micros) {
             let cache = Cache::new(100);
-            cache.put_token("t", owner.clone(), NOW);
-            let at = |now| cache.token("t", now);
-            assert_eq!(at(NOW + seconds * SECOND - 1), Some(owner));
+            cache.put_token("Token", "t", answer, NOW);
+            let at = |now| cache.token("Token", "t", now);
+            assert_eq!(at(NOW + seconds * SECOND - 1), Some(answer.owner.clone()));
             assert_eq!(at(NOW + seconds * SECOND), None);
             assert_eq!(at(NOW - 1), None);
-            assert_eq!(cache.token("u", NOW), None);
+            assert_eq!(cache.token("Token", "u", NOW), None);
+            assert_eq!(cache.token("Bearer", "t", NOW), None);
         }
-        check(Owner::User("7".into()), 30);
-        check(Owner::Inactive, 5);
-        check(Owner::Nobody, 5);
+        check(&Answer::user("7".into(), None), 30);
+        check(&Answer::user("7".into(), Some(NOW + 3 * SECOND)), 3);
+        check(&Answer::nobody(Some(NOW + 60 * SECOND)), 30);
+        check(&Answer::refused("no"), 5);
     }
 
     #[test]

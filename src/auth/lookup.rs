@@ -91,7 +91,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::store::{SessionRow, UserRow};
+    use crate::store::{SessionRow, TokenKey, TokenRow, UserRow};
 
     struct Nothing;
 
@@ -102,8 +102,8 @@ mod tests {
         fn user(&mut self, _: &str) -> Result<Option<UserRow>, store::Error> {
             Ok(None)
         }
-        fn token(&mut self, _: &str) -> Result<Option<UserRow>, store::Error> {
-            Ok(None)
+        fn tokens(&mut self, _: TokenKey<'_>) -> Result<Vec<TokenRow>, store::Error> {
+            Ok(Vec::new())
         }
     }
 

@@ -27,6 +27,7 @@ const MINUTE: Micros = 60_000_000;
 /// 2020-01-01T00:00:00Z.
 const EPOCH: Micros = 1_577_836_800_000_000;
 const SALT: &str = "djaffar.auth.mint";
+const COOKIE_SALT: &str = "djaffar.auth.mint.cookie";
 
 const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 const MINUTE_CHARS: usize = 5;
@@ -42,6 +43,13 @@ pub fn mint(keys: &Keys, now: Micros) -> String {
     push_random(&mut key);
     let mac = mac(&key, keys.current());
     key + &mac
+}
+
+/// A key for a session that is its cookie and holds none of ours: the same for the same cookie.
+pub fn derive(cookie: &str, keys: &Keys) -> String {
+    let mac = signing::salted_hmac(Hash::Sha256, COOKIE_SALT, cookie.as_bytes(), keys.current());
+    let (left, right) = mac.split_at(mac.len() / 2);
+    base36(number(left), CHARS / 2) + &base36(number(right), CHARS / 2)
 }
 
 /// Whether `key` is one of ours, made at most [`FRESH`] before `now`. By its minute: a key counts
@@ -66,8 +74,11 @@ fn made(key: &SessionKey, keys: &Keys) -> Option<Micros> {
 
 fn mac(body: &str, secret: &Secret) -> String {
     let mac = signing::salted_hmac(Hash::Sha256, SALT, body.as_bytes(), secret);
-    let number = mac.iter().take(16).fold(0u128, |number, &byte| number << 8 | u128::from(byte));
-    base36(number, MAC_CHARS)
+    base36(number(mac.get(..16).unwrap_or(&mac)), MAC_CHARS)
+}
+
+fn number(bytes: &[u8]) -> u128 {
+    bytes.iter().fold(0, |number, &byte| number << 8 | u128::from(byte))
 }
 
 /// The last `chars` digits of `number`.
@@ -155,6 +166,17 @@ mod tests {
         assert!(is_fresh(&key, &keys("old", &[]), NOW));
         assert!(is_fresh(&key, &keys("new", &["older", "old"]), NOW));
         assert!(!is_fresh(&key, &keys("new", &["older"]), NOW));
+    }
+
+    #[test]
+    fn a_derived_key_is_one_of_its_cookie_only() {
+        let keys = keys("s", &[]);
+        let key = derive("a", &keys);
+        assert_eq!(key, derive("a", &keys));
+        assert_ne!(key, derive("b", &keys));
+        assert_ne!(key, derive("a", &self::keys("t", &[])));
+        assert_eq!(parsed(&key).as_str().len(), 32);
+        assert!(!is_fresh(&parsed(&key), &keys, NOW));
     }
 
     #[test]

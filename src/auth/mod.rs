@@ -3,16 +3,21 @@
 //! Only this module knows Django's formats. It reads through [`Directory`] and writes nothing;
 //! it knows neither status codes nor cookies' attributes, and takes the time as an argument.
 //!
-//! To add a way to authenticate: a file beside [`drf`], a variant of `Scheme`, vectors in
-//! `tests/fixtures/auth`.
+//! To add a way to authenticate: a file beside [`oauth`], a variant of [`scheme::Scheme`], vectors
+//! in `tests/fixtures/auth`.
 
 pub mod cache;
 pub mod drf;
+pub mod jwt;
+mod jwt_crypto;
 pub mod key;
+pub mod knox;
 pub mod lookup;
 pub mod mint;
+pub mod oauth;
 pub mod pickle;
 pub mod rules;
+pub mod scheme;
 pub mod session;
 pub mod signing;
 
@@ -24,12 +29,13 @@ use crate::store::{self, Directory, NewSession};
 use cache::Cache;
 use key::SessionKey;
 use lookup::{Away, Lookup};
-use rules::{Live, Owner, Rules};
-use session::Format;
-use signing::{Keys, Secret};
+use rules::{Answer, Live, Owner, Rules};
+use scheme::{Scheme, Schemes, Sent};
+use session::{Form, Place};
+use signing::{Hashing, Keys, Secret};
 
 /// What `auth` must know of the Django beside it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Settings {
     /// `SECRET_KEY`.
     pub secret_key: Secret,
@@ -37,10 +43,14 @@ pub struct Settings {
     pub fallbacks: Vec<Secret>,
     /// `SESSION_COOKIE_AGE`, in seconds.
     pub session_age: u32,
-    /// How the Django that reads our sessions wants them.
-    pub format: Format,
+    /// How the Django beside us signs.
+    pub hashing: Hashing,
+    /// What the data of its sessions looks like.
+    pub form: Form,
     /// `AUTHENTICATION_BACKENDS`.
     pub backends: Vec<String>,
+    /// The tokens that count, in the order in which they are tried.
+    pub schemes: Vec<Scheme>,
     /// How many sessions, and how many tokens, are remembered.
     pub cache_capacity: usize,
 }
@@ -52,8 +62,10 @@ impl Settings {
             secret_key,
             fallbacks: Vec::new(),
             session_age: 14 * 24 * 60 * 60,
-            format: Format::Signed,
+            hashing: Hashing::Sha256,
+            form: Form::TABLE,
             backends: vec!["django.contrib.auth.backends.ModelBackend".to_owned()],
+            schemes: vec![Scheme::Drf],
             cache_capacity: 200_000,
         }
     }
@@ -71,29 +83,20 @@ pub struct Credentials<'a> {
 }
 
 /// Why a request is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The Authorization header is wrong: the client must send another.
     #[error("{detail}")]
     Invalid {
         /// What to tell the client: the words of Django REST framework.
         detail: &'static str,
+        /// How to authenticate: `WWW-Authenticate`.
+        challenge: String,
     },
-    /// A token cannot be looked up now: the client may send the same again.
+    /// A token, or a login that is in a cookie, cannot be looked up now: the client may send the
+    /// same again.
     #[error("tokens cannot be looked up at the moment")]
     Unavailable,
-}
-
-/// What an Authorization header may hold, with one variant per way to authenticate.
-enum Scheme<'a> {
-    Drf(&'a str),
-}
-
-impl<'a> Scheme<'a> {
-    /// `None` for a scheme that is not ours: the request is as good as without the header.
-    fn read(header: &'a str) -> Result<Option<Self>, Error> {
-        Ok(drf::token(header)?.map(Scheme::Drf))
-    }
 }
 
 /// Tells who sent a request. One for all threads.
@@ -101,7 +104,6 @@ impl<'a> Scheme<'a> {
 pub struct Auth {
     known: Arc<Known>,
     lookup: Lookup,
-    format: Format,
     session_age: Micros,
 }
 
@@ -109,6 +111,7 @@ pub struct Auth {
 #[derive(Debug)]
 struct Known {
     rules: Rules,
+    schemes: Schemes,
     cache: Cache,
 }
 
@@ -116,14 +119,15 @@ impl Auth {
     /// Starts the thread that looks up in `directory`; fails if there is no thread to be had.
     pub fn new(settings: Settings, directory: Box<dyn Directory>) -> io::Result<Self> {
         let rules = Rules {
-            keys: Keys::new(settings.secret_key, settings.fallbacks),
+            keys: Keys::new(settings.secret_key, settings.fallbacks).with(settings.hashing),
             backends: settings.backends,
+            form: settings.form,
         };
         let cache = Cache::new(settings.cache_capacity);
+        let schemes = Schemes::new(settings.schemes);
         Ok(Auth {
-            known: Arc::new(Known { rules, cache }),
+            known: Arc::new(Known { rules, schemes, cache }),
             lookup: Lookup::start(directory, lookup::PATIENCE)?,
-            format: settings.format,
             session_age: Micros::from(settings.session_age) * 1_000_000,
         })
     }
@@ -131,12 +135,16 @@ impl Auth {
     /// Who sent a request that came in at `now`. The Authorization header decides about the user
     /// before the session does; the session is the cookie's in any case.
     pub async fn identify(&self, sent: Credentials<'_>, now: Micros) -> Result<Identity, Error> {
-        let scheme = sent.authorization.map(Scheme::read).transpose()?.flatten();
-        let by_header = match scheme {
-            Some(Scheme::Drf(token)) => Some(self.token_user(token, now).await?),
+        let schemes = &self.known.schemes;
+        let header = sent.authorization.map(|header| schemes.read(header)).transpose()?.flatten();
+        let by_header = match header {
+            Some(token) => self.token_user(token, now).await?,
             None => None,
         };
-        let (session, by_session) = self.session(sent, now).await;
+        let (session, by_session) = match self.known.rules.form.place {
+            Place::Cookie => self.session_in_cookie(sent, now).await?,
+            _ => self.session(sent, now).await,
+        };
         Ok(Identity { session, user: by_header.or(by_session) })
     }
 
@@ -173,7 +181,7 @@ impl Auth {
         let visitor = session.visitor.as_deref().unwrap_or(&session.key);
         NewSession {
             key: session.key.clone(),
-            data: session::encode(visitor, self.format, self.keys(), received_at),
+            data: session::encode(visitor, self.known.rules.form, self.keys(), received_at),
             expires: received_at + self.session_age,
         }
     }
@@ -195,6 +203,49 @@ impl Auth {
             // Never adopted, so that nobody can choose another's session key.
             Ok(None) => (self.rowless(&key, now).or_else(newcomer), None),
             Err(Away) => (Some(plain(key.as_str().to_owned(), SessionState::Unverified)), None),
+        }
+    }
+
+    /// A session that is its cookie. Nothing can vouch for its login while the database is away,
+    /// nor later: then the request is put off.
+    async fn session_in_cookie(
+        &self,
+        sent: Credentials<'_>,
+        now: Micros,
+    ) -> Result<(Option<Session>, Option<String>), Error> {
+        let rules = &self.known.rules;
+        let age = (self.session_age / 1_000_000) as u32;
+        let decode = |cookie: &str| {
+            session::decode_cookie(cookie, rules.form.serializer, &rules.keys, (age, now))
+        };
+        let Some((cookie, data)) = sent.session_cookie.and_then(|it| Some((it, decode(it)?)))
+        else {
+            let newcomer = sent.may_mint.then(|| minted(mint::mint(self.keys(), now)));
+            return Ok((newcomer, None));
+        };
+        let key = match data.visitor {
+            Some(visitor) => visitor.as_str().to_owned(),
+            None => mint::derive(cookie, self.keys()),
+        };
+        let session = Some(plain(key, SessionState::Known));
+        let Some(login) = data.login else { return Ok((session, None)) };
+        let look_up = move |known: &Known, directory: &mut dyn Directory| {
+            let user = known.rules.user(directory, &login)?;
+            let refused = Answer::refused(rules::INACTIVE);
+            Ok(user.map_or(refused, |user| Answer::user(user.into(), None)))
+        };
+        match self.owner("cookie:", cookie, now, look_up).await.map_err(unavailable)? {
+            Owner::User(user) => Ok((session, Some(user.into()))),
+            Owner::Nobody | Owner::Refused(_) => Ok((session, None)),
+        }
+    }
+
+    /// What to set the cookie of a session to that we minted.
+    pub fn cookie(&self, session: &Session, now: Micros) -> String {
+        let form = self.known.rules.form;
+        match form.place {
+            Place::Cookie => session::encode(&session.key, form, self.keys(), now),
+            _ => session.key.clone(),
         }
     }
 
@@ -220,34 +271,51 @@ impl Auth {
         self.lookup.ask(look_up).await
     }
 
-    async fn token_user(&self, token: &str, now: Micros) -> Result<String, Error> {
-        let owner = match self.known.cache.token(token, now) {
-            Some(owner) => owner,
-            None => self.look_up_token(token.to_owned(), now).await?,
+    async fn token_user(&self, sent: Sent<'_>, now: Micros) -> Result<Option<String>, Error> {
+        let (word, token) = (sent.word.to_owned(), sent.token.to_owned());
+        let look_up = move |known: &Known, directory: &mut dyn Directory| {
+            known.schemes.owner(directory, &word, &token, now)
         };
-        match owner {
-            Owner::User(user) => Ok(user.into()),
-            Owner::Inactive => Err(Error::Invalid { detail: drf::INACTIVE }),
-            Owner::Nobody => Err(Error::Invalid { detail: drf::UNKNOWN }),
+        match self.owner(sent.word, sent.token, now, look_up).await.map_err(unavailable)? {
+            Owner::User(user) => Ok(Some(user.into())),
+            Owner::Nobody => Ok(None),
+            Owner::Refused(detail) => Err(self.known.schemes.refuse(detail)),
         }
     }
 
-    async fn look_up_token(&self, token: String, now: Micros) -> Result<Owner, Error> {
-        let known = Arc::clone(&self.known);
-        let look_up = move |directory: &mut dyn Directory| {
-            if let Some(owner) = known.cache.token(&token, now) {
+    /// Whose something is that was sent, out of the cache or looked up.
+    async fn owner(
+        &self,
+        kind: &str,
+        sent: &str,
+        now: Micros,
+        look_up: impl FnOnce(&Known, &mut dyn Directory) -> Result<Answer, store::Error>
+        + Send
+        + 'static,
+    ) -> Result<Owner, Away> {
+        if let Some(owner) = self.known.cache.token(kind, sent, now) {
+            return Ok(owner);
+        }
+        let (known, kind, sent) = (Arc::clone(&self.known), kind.to_owned(), sent.to_owned());
+        let question = move |directory: &mut dyn Directory| {
+            // Another request may have asked the same while this one stood in the queue.
+            if let Some(owner) = known.cache.token(&kind, &sent, now) {
                 return Ok(owner);
             }
-            let owner = known.rules.token(directory, &token)?;
-            known.cache.put_token(&token, owner.clone(), now);
-            Ok(owner)
+            let answer = look_up(&known, directory)?;
+            known.cache.put_token(&kind, &sent, &answer, now);
+            Ok(answer.owner)
         };
-        self.lookup.ask(look_up).await.map_err(|Away| Error::Unavailable)
+        self.lookup.ask(question).await
     }
 
     fn keys(&self) -> &Keys {
         &self.known.rules.keys
     }
+}
+
+fn unavailable(Away: Away) -> Error {
+    Error::Unavailable
 }
 
 fn known(key: &SessionKey, live: Live) -> (Session, Option<String>) {

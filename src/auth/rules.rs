@@ -4,10 +4,10 @@
 //! `TokenAuthentication.authenticate_credentials`. Knows no cache, no thread and no HTTP.
 
 use super::key::SessionKey;
-use super::session::{self, Login};
+use super::session::{self, Form, Login, Place};
 use super::signing::Keys;
 use crate::activity::Micros;
-use crate::store::{self, Directory};
+use crate::store::{self, Directory, TokenKey};
 
 /// A session whose row is there and has not expired.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +25,44 @@ pub struct Live {
 /// Whose token it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
-    /// Nobody's.
+    /// It does not count; what to tell the client.
+    Refused(&'static str),
+    /// It counts, and names no user.
     Nobody,
-    /// That of a user who may not log in.
-    Inactive,
     /// That of the user with this primary key.
     User(Box<str>),
 }
+
+/// What was found out about a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Whose it is.
+    pub owner: Owner,
+    /// When it ends.
+    pub expires: Micros,
+}
+
+impl Answer {
+    /// It does not count.
+    pub fn refused(detail: &'static str) -> Self {
+        Answer { owner: Owner::Refused(detail), expires: Micros::MAX }
+    }
+
+    /// It counts, and names no user.
+    pub fn nobody(expires: Option<Micros>) -> Self {
+        Answer { owner: Owner::Nobody, expires: expires.unwrap_or(Micros::MAX) }
+    }
+
+    /// It is this user's.
+    pub fn user(id: String, expires: Option<Micros>) -> Self {
+        Answer { owner: Owner::User(id.into()), expires: expires.unwrap_or(Micros::MAX) }
+    }
+}
+
+/// No such token.
+pub const UNKNOWN: &str = "Invalid token.";
+/// A token of a user who may not log in.
+pub const INACTIVE: &str = "User inactive or deleted.";
 
 /// What must hold for a login to count.
 #[derive(Debug)]
@@ -40,11 +71,13 @@ pub struct Rules {
     pub keys: Keys,
     /// `AUTHENTICATION_BACKENDS`.
     pub backends: Vec<String>,
+    /// What the data of sessions looks like.
+    pub form: Form,
 }
 
 impl Rules {
     /// The session `key` as it was at `at`; `None` if no row counts. Data that cannot be read is
-    /// an empty session under the same key, as in Django.
+    /// an empty session under the same key, as in Django; from a cache it is none.
     pub fn session(
         &self,
         directory: &mut dyn Directory,
@@ -52,10 +85,18 @@ impl Rules {
         at: Micros,
     ) -> Result<Option<Live>, store::Error> {
         let row = never_is_none(directory.session(key.as_str()))?;
-        let Some(row) = row.filter(|row| row.expires > at) else {
-            return Ok(None);
+        let Some(row) = row else { return Ok(None) };
+        let place = self.form.place;
+        let data = match session::decode(&row.data, self.form, &self.keys) {
+            Some(data) => data,
+            None if place == Place::Cache => return Ok(None),
+            None => session::Data::default(),
         };
-        let data = session::decode(&row.data, &self.keys).unwrap_or_default();
+        let said = data.expiry.filter(|_| place == Place::File);
+        let expires = said.map_or(row.expires, session::Expiry::moment);
+        if expires <= at {
+            return Ok(None);
+        }
         let user = match &data.login {
             Some(login) => self.user(directory, login)?,
             None => None,
@@ -64,11 +105,12 @@ impl Rules {
             refused: data.login.is_some() && user.is_none(),
             user,
             visitor: data.visitor.filter(|visitor| visitor != key).map(|v| v.as_str().into()),
-            expires: row.expires,
+            expires,
         }))
     }
 
-    fn user(
+    /// The user who logged in, while that counts.
+    pub fn user(
         &self,
         directory: &mut dyn Directory,
         login: &Login,
@@ -81,21 +123,30 @@ impl Rules {
             .filter(|user| user.is_active && login.fits(&user.password, &self.keys))
             .map(|user| user.id.into()))
     }
+}
 
-    /// The owner of a DRF token.
-    pub fn token(&self, directory: &mut dyn Directory, token: &str) -> Result<Owner, store::Error> {
-        Ok(match never_is_none(directory.token(token))? {
-            None => Owner::Nobody,
-            Some(user) if !user.is_active => Owner::Inactive,
-            Some(user) => Owner::User(user.id.into()),
-        })
-    }
+/// The owner of a token of Django REST framework.
+pub fn token(directory: &mut dyn Directory, token: &str) -> Result<Answer, store::Error> {
+    let row = never_is_empty(directory.tokens(TokenKey::Drf(token)))?.into_iter().next();
+    Ok(match row.and_then(|row| row.user) {
+        None => Answer::refused(UNKNOWN),
+        Some(user) if !user.is_active => Answer::refused(INACTIVE),
+        Some(user) => Answer::user(user.id, None),
+    })
 }
 
 /// What the database will never take cannot be in it: a letter where keys are numbers.
-fn never_is_none<T>(found: Result<Option<T>, store::Error>) -> Result<Option<T>, store::Error> {
+pub fn never_is_none<T>(found: Result<Option<T>, store::Error>) -> Result<Option<T>, store::Error> {
     match found {
         Err(store::Error::Rejected(_)) => Ok(None),
+        found => found,
+    }
+}
+
+/// The same of several rows.
+pub fn never_is_empty<T>(found: Result<Vec<T>, store::Error>) -> Result<Vec<T>, store::Error> {
+    match found {
+        Err(store::Error::Rejected(_)) => Ok(Vec::new()),
         found => found,
     }
 }

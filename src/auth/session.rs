@@ -1,8 +1,8 @@
-//! Session data, as the `db` engine of Django 1.8 to 6.1 keeps it in `django_session`, and the
-//! hash that ties a login to the user's password.
+//! Session data as Django 1.8 to 6.1 keeps it, and the hash that ties a login to the user's
+//! password.
 //!
-//! Two formats (django/contrib/sessions/backends/base.py): see [`Format`]. Pure: rows come and go
-//! elsewhere. Only the JSON serializer is read; a pickle counts as data that cannot be read.
+//! Pure: rows, files and cookies come and go elsewhere. What a [`Place`] holds is said by
+//! django/contrib/sessions/backends/base.py, file.py, cache.py and signed_cookies.py.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,22 +10,51 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::key::SessionKey;
-use super::signing::{self, Hash, Keys, Signer};
+use super::pickle;
+use super::signing::{self, Hash, Hashing, Keys, Signer, hex};
 use crate::activity::Micros;
 
-/// How session data is written. Both are always read.
+/// Where the session engine keeps its data; that decides about the form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Django 3.1 and later: `signing.dumps` (`SessionBase.encode`).
-    Signed,
-    /// Up to Django 3.0, and later ones with `DEFAULT_HASHING_ALGORITHM = "sha1"`: base64 of
-    /// `hexdigest:json` (`SessionBase._legacy_encode`).
-    Legacy,
+pub enum Place {
+    /// `db` and `cached_db`: a signed text in `django_session`. Up to Django 3.0 it is base64 of
+    /// `hexdigest:data` (`SessionBase._legacy_encode`), later `signing.dumps`.
+    Table,
+    /// `file`: the same text.
+    File,
+    /// `cache`: the bare data, not signed.
+    Cache,
+    /// `signed_cookies`: `signing.dumps` in the browser.
+    Cookie,
+}
+
+/// What turns a session's dictionary into bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serializer {
+    /// Django's default since 1.6, except in caches.
+    Json,
+    /// `PickleSerializer` (up to Django 4.2), and what caches use.
+    Pickle,
+}
+
+/// What the data of a site's sessions looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form {
+    /// Where it is.
+    pub place: Place,
+    /// How it is written.
+    pub serializer: Serializer,
+}
+
+impl Form {
+    /// Django's default: JSON in the table.
+    pub const TABLE: Form = Form { place: Place::Table, serializer: Serializer::Json };
 }
 
 const SIGNED_SALT: &str = "django.contrib.sessions.SessionStore";
 /// Without the dot: the old code joined the two so.
 const LEGACY_SALT: &str = "django.contrib.sessionsSessionStore";
+const COOKIE_SALT: &str = "django.contrib.sessions.backends.signed_cookies";
 const AUTH_HASH_SALT: &str = "django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash";
 
 /// What counts of the data of a session.
@@ -35,6 +64,30 @@ pub struct Data {
     pub login: Option<Login>,
     /// `djaffar_visitor`: the first session key of this visitor.
     pub visitor: Option<SessionKey>,
+    /// `_session_expiry`, where it is set.
+    pub expiry: Option<Expiry>,
+}
+
+/// What `set_expiry` left in a session; only the `file` engine looks it up there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// A number of seconds, which the `file` engine never counts down.
+    Seconds,
+    /// A moment.
+    At(Micros),
+    /// The past, or nothing that can be read.
+    Over,
+}
+
+impl Expiry {
+    /// When a session with this in it ends.
+    pub fn moment(self) -> Micros {
+        match self {
+            Expiry::Seconds => Micros::MAX,
+            Expiry::At(at) => at,
+            Expiry::Over => Micros::MIN,
+        }
+    }
 }
 
 /// What django.contrib.auth:login leaves in a session. Without its hash it counts for nothing.
@@ -57,26 +110,34 @@ impl Login {
             64 => Hash::Sha256,
             _ => return false,
         };
-        keys.any(|key| {
-            let digest = signing::salted_hmac(hash, AUTH_HASH_SALT, password.as_bytes(), key);
-            signing::equal(self.hash.as_bytes(), hex(&digest).as_bytes())
-        })
+        keys.hashing().believes(hash)
+            && keys.any(|key| {
+                let digest = signing::salted_hmac(hash, AUTH_HASH_SALT, password.as_bytes(), key);
+                signing::equal(self.hash.as_bytes(), hex(&digest).as_bytes())
+            })
     }
 }
 
 /// The data of a session; `None` where Django would make an empty session of it
 /// (`SessionBase.decode`): a wrong signature, or nothing that can be read.
-pub fn decode(text: &str, keys: &Keys) -> Option<Data> {
+pub fn decode(data: &[u8], form: Form, keys: &Keys) -> Option<Data> {
+    if form.place == Place::Cache {
+        return parse(data, form.serializer);
+    }
+    let text = str::from_utf8(data).ok()?;
     // Base64 has no colon, a signed value always has.
-    let json = if text.contains(':') {
+    let data = if text.contains(':') {
         signing::loads(text, &Signer::new(keys, SIGNED_SALT)).ok()?
     } else {
         decode_legacy(text, keys)?
     };
-    parse(&json)
+    parse(&data, form.serializer)
 }
 
 fn decode_legacy(text: &str, keys: &Keys) -> Option<Vec<u8>> {
+    if !keys.hashing().believes(Hash::Sha1) {
+        return None;
+    }
     let decoded = STANDARD.decode(text).ok()?;
     let colon = decoded.iter().position(|&byte| byte == b':')?;
     let (digest, json) = (decoded.get(..colon)?, decoded.get(colon + 1..)?);
@@ -87,20 +148,38 @@ fn decode_legacy(text: &str, keys: &Keys) -> Option<Vec<u8>> {
     fits.then(|| json.to_vec())
 }
 
+/// The data of a session that lives in its cookie, if that was signed at most `age` seconds ago.
+pub fn decode_cookie(
+    cookie: &str,
+    serializer: Serializer,
+    keys: &Keys,
+    (age, now): (u32, Micros),
+) -> Option<Data> {
+    let stamped = Signer::new(keys, COOKIE_SALT).unsign(cookie).ok()?;
+    let until = stamped.signed_at.checked_add(i64::from(age))?.checked_mul(1_000_000)?;
+    if now > until {
+        return None;
+    }
+    parse(&signing::unpack(stamped).ok()?, serializer)
+}
+
 /// The data of a session that we minted, signed at `at`: Django adds to it what it likes, and
 /// `login()` takes it along to the next key.
-pub fn encode(visitor: &str, format: Format, keys: &Keys, at: Micros) -> String {
-    let json = serde_json::json!({ "djaffar_visitor": visitor }).to_string();
-    match format {
-        Format::Signed => {
-            let signer = Signer::new(keys, SIGNED_SALT);
-            signing::dumps(&json, &signer, at.div_euclid(1_000_000))
-        }
-        Format::Legacy => {
+pub fn encode(visitor: &str, form: Form, keys: &Keys, at: Micros) -> String {
+    let data = match form.serializer {
+        Serializer::Json => serde_json::json!({ "djaffar_visitor": visitor }).to_string(),
+        Serializer::Pickle => pickle::write("djaffar_visitor", visitor),
+    };
+    let dumps = |salt| signing::dumps(&data, &Signer::new(keys, salt), at.div_euclid(1_000_000));
+    match form.place {
+        Place::Cache => data,
+        Place::Cookie => dumps(COOKIE_SALT),
+        Place::Table | Place::File if keys.hashing() == Hashing::Sha1 => {
             let key = keys.current();
-            let digest = signing::salted_hmac(Hash::Sha1, LEGACY_SALT, json.as_bytes(), key);
-            STANDARD.encode(format!("{}:{json}", hex(&digest)))
+            let digest = signing::salted_hmac(Hash::Sha1, LEGACY_SALT, data.as_bytes(), key);
+            STANDARD.encode(format!("{}:{data}", hex(&digest)))
         }
+        Place::Table | Place::File => dumps(SIGNED_SALT),
     }
 }
 
@@ -114,9 +193,18 @@ struct Raw {
     #[serde(rename = "_auth_user_hash")]
     hash: Option<Value>,
     djaffar_visitor: Option<Value>,
+    #[serde(rename = "_session_expiry")]
+    expiry: Option<Value>,
 }
 
-fn parse(json: &[u8]) -> Option<Data> {
+fn parse(data: &[u8], serializer: Serializer) -> Option<Data> {
+    match serializer {
+        Serializer::Json => parse_json(data),
+        Serializer::Pickle => parse_pickle(data),
+    }
+}
+
+fn parse_json(json: &[u8]) -> Option<Data> {
     // Django's JSONSerializer reads and writes latin-1 (of which it uses the ASCII half).
     let text: String = json.iter().copied().map(char::from).collect();
     if !text.trim_start().starts_with('{') {
@@ -130,12 +218,53 @@ fn parse(json: &[u8]) -> Option<Data> {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    let (user, backend, hash) = (text(raw.user), text(raw.backend), text(raw.hash));
-    let login = match (user, backend, hash) {
-        (Some(user), Some(backend), Some(hash)) => Some(Login { user, backend, hash }),
-        _ => None,
+    let expiry = raw.expiry.and_then(|expiry| match expiry {
+        Value::Null | Value::Bool(false) => None,
+        Value::Number(number) => seconds(number.as_f64().unwrap_or_default()),
+        Value::String(text) => moment(&text),
+        _ => Some(Expiry::Over),
+    });
+    let login = login(text(raw.user), text(raw.backend), text(raw.hash));
+    Some(Data { login, visitor: visitor(text(raw.djaffar_visitor)), expiry })
+}
+
+fn parse_pickle(data: &[u8]) -> Option<Data> {
+    let dict = pickle::read(data)?;
+    let text = |key| match dict.get(key)? {
+        pickle::Value::Text(text) => Some(text.to_owned()),
+        pickle::Value::Integer(number) => Some(number.to_string()),
+        pickle::Value::Opaque => None,
     };
-    Some(Data { login, visitor: text(raw.djaffar_visitor).and_then(|key| SessionKey::parse(&key)) })
+    let expiry = dict.get("_session_expiry").and_then(|expiry| match expiry {
+        pickle::Value::Integer(number) => seconds(number as f64),
+        pickle::Value::Text(text) => moment(text),
+        pickle::Value::Opaque => Some(Expiry::Over),
+    });
+    let login = login(text("_auth_user_id"), text("_auth_user_backend"), text("_auth_user_hash"));
+    Some(Data { login, visitor: visitor(text("djaffar_visitor")), expiry })
+}
+
+fn login(user: Option<String>, backend: Option<String>, hash: Option<String>) -> Option<Login> {
+    Some(Login { user: user?, backend: backend?, hash: hash? })
+}
+
+fn visitor(text: Option<String>) -> Option<SessionKey> {
+    text.and_then(|key| SessionKey::parse(&key))
+}
+
+/// Python takes 0 for "not set".
+fn seconds(number: f64) -> Option<Expiry> {
+    match number {
+        0.0 => None,
+        over if over < 0.0 => Some(Expiry::Over),
+        _ => Some(Expiry::Seconds),
+    }
+}
+
+/// `datetime.isoformat()` with an offset. Django counts whole seconds, so the last one is over.
+fn moment(text: &str) -> Option<Expiry> {
+    let whole = |at: jiff::Timestamp| Expiry::At(at.as_microsecond() - 999_999);
+    (!text.is_empty()).then(|| text.parse().map_or(Expiry::Over, whole))
 }
 
 /// Python writes and reads `NaN`, `Infinity` and `-Infinity`, which are no JSON: `null` stands in
@@ -166,92 +295,6 @@ fn nulls(outside: &str) -> String {
     outside.replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null")
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keys() -> Keys {
-        Keys::new("secret".into(), Vec::new())
-    }
-
-    fn signed(json: &str) -> String {
-        signing::dumps(json, &Signer::new(&keys(), SIGNED_SALT), 1_790_000_000)
-    }
-
-    #[test]
-    fn json_as_python_writes_it() {
-        const KEY: &str = "1wmaocs14a6y8lh4ekvifr4fayh7x6e9";
-        fn check(json: &str, expected: Option<Option<&str>>) {
-            let data = decode(&signed(json), &keys());
-            let visitor = data.as_ref().map(|d| d.visitor.as_ref().map(SessionKey::as_str));
-            assert_eq!(visitor, expected, "{json}");
-        }
-        let visitor = |rest: &str| format!(r#"{{"djaffar_visitor":"{KEY}"{rest}}}"#);
-        check(&visitor(""), Some(Some(KEY)));
-        check(&visitor(r#","a":[NaN,-Infinity,Infinity]"#), Some(Some(KEY)));
-        check(&visitor(r#","NaN\\\"":NaN,"b":"\"NaN""#), Some(Some(KEY)));
-        check(&visitor(r#","lone":"\ud83d""#), Some(Some(KEY)));
-        check(
-            &visitor(r#","large":1e999,"larger":123456789012345678901234567890"#),
-            Some(Some(KEY)),
-        );
-        check(
-            &visitor(&format!(r#","deep":{}{}"#, "[".repeat(500), "]".repeat(500))),
-            Some(Some(KEY)),
-        );
-        check(r#"{"djaffar_visitor":7}"#, Some(None));
-        check(r#"{"djaffar_visitor":"' OR 1=1 --"}"#, Some(None));
-        check("{}", Some(None));
-        check("[]", None);
-        check("", None);
-        check("{}{}", None);
-    }
-
-    #[test]
-    fn a_login_is_whole_or_nothing() {
-        fn check(json: &str, user: Option<&str>) {
-            let login = decode(&signed(json), &keys()).unwrap().login;
-            assert_eq!(login.map(|login| login.user).as_deref(), user, "{json}");
-        }
-        let whole = r#"{"_auth_user_id":"7","_auth_user_backend":"b","_auth_user_hash":"h"}"#;
-        check(whole, Some("7"));
-        check(&whole.replace(r#""7""#, "7"), Some("7"));
-        check(&whole.replace(r#""7""#, "null"), None);
-        check(&whole.replace("_auth_user_id", "id"), None);
-        check(&whole.replace("_auth_user_backend", "backend"), None);
-        check(&whole.replace("_auth_user_hash", "hash"), None);
-    }
-
-    #[test]
-    fn what_we_write_we_read() {
-        for format in [Format::Signed, Format::Legacy] {
-            let text = encode("abcdefgh12345678", format, &keys(), 1_790_000_000_999_999);
-            let data = decode(&text, &keys()).unwrap();
-            assert_eq!(data.visitor, SessionKey::parse("abcdefgh12345678"));
-            assert_eq!(decode(&text, &Keys::new("other".into(), Vec::new())), None);
-            let rotated = Keys::new("other".into(), vec!["secret".into()]);
-            assert!(decode(&text, &rotated).is_some());
-        }
-    }
-
-    #[test]
-    fn no_byte_of_a_session_can_be_changed() {
-        for format in [Format::Signed, Format::Legacy] {
-            let text = encode("abcdefgh12345678", format, &keys(), 1_790_000_000_000_000);
-            for at in 0..text.len() {
-                for byte in *b"aB0_-+/=:.\0" {
-                    let mut changed = text.clone().into_bytes();
-                    if std::mem::replace(&mut changed[at], byte) != byte {
-                        let changed = String::from_utf8(changed).unwrap();
-                        assert_eq!(decode(&changed, &keys()), None, "{at} {changed:?}");
-                    }
-                }
-                assert_eq!(decode(&text[..at], &keys()), None);
-            }
-        }
-    }
-}
+#[path = "session_tests.rs"]
+mod tests;

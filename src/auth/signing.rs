@@ -39,12 +39,23 @@ impl fmt::Debug for Secret {
 pub struct Keys {
     current: Secret,
     fallbacks: Vec<Secret>,
+    hashing: Hashing,
 }
 
 impl Keys {
-    /// The key that signs, and the older ones that are still believed.
+    /// The key that signs, and the older ones that are still believed; with [`Hashing::Both`].
     pub fn new(current: Secret, fallbacks: Vec<Secret>) -> Self {
-        Keys { current, fallbacks }
+        Keys { current, fallbacks, hashing: Hashing::Both }
+    }
+
+    /// The same keys for a Django that hashes so.
+    pub fn with(self, hashing: Hashing) -> Self {
+        Keys { hashing, ..self }
+    }
+
+    /// How the Django beside us hashes.
+    pub fn hashing(&self) -> Hashing {
+        self.hashing
     }
 
     /// The key that signs.
@@ -65,6 +76,29 @@ pub enum Hash {
     Sha1,
     /// From Django 3.1.
     Sha256,
+}
+
+/// Which hashes a Django signs with and believes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hashing {
+    /// Up to Django 3.0, and 3.1 and 3.2 with `DEFAULT_HASHING_ALGORITHM = "sha1"`.
+    Sha1,
+    /// Django 3.1 and 3.2: signs with SHA-256, believes SHA-1 too.
+    Both,
+    /// From Django 4.0.
+    Sha256,
+}
+
+impl Hashing {
+    /// What is signed with.
+    pub fn signs(self) -> Hash {
+        if self == Hashing::Sha1 { Hash::Sha1 } else { Hash::Sha256 }
+    }
+
+    /// Whether what was signed so is believed.
+    pub fn believes(self, hash: Hash) -> bool {
+        self == Hashing::Both || self.signs() == hash
+    }
 }
 
 /// Why a signed value does not count.
@@ -102,6 +136,11 @@ pub fn equal(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
 }
 
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A value and when it was signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamped<'a> {
@@ -124,10 +163,10 @@ impl<'a> Signer<'a> {
         Signer { keys, salt: format!("{salt}signer") }
     }
 
-    /// `value:time:signature`, as Django 3.1 and later sign.
+    /// `value:time:signature`.
     pub fn sign(&self, value: &str, seconds: i64) -> String {
         let stamped = format!("{value}:{}", base62(seconds));
-        let signature = self.signature(Hash::Sha256, &stamped, self.keys.current());
+        let signature = self.signature(self.keys.hashing.signs(), &stamped, self.keys.current());
         format!("{stamped}:{signature}")
     }
 
@@ -142,7 +181,7 @@ impl<'a> Signer<'a> {
         let fits = |key: &Secret| {
             equal(signature.as_bytes(), self.signature(hash, stamped, key).as_bytes())
         };
-        if !self.keys.any(fits) {
+        if !self.keys.hashing.believes(hash) || !self.keys.any(fits) {
             return Err(Error::Signature);
         }
         let (value, time) = stamped.rsplit_once(':').ok_or(Error::Signature)?;
@@ -155,14 +194,19 @@ impl<'a> Signer<'a> {
     }
 }
 
-/// `signing.dumps` without `compress`, for JSON that is short anyway.
+/// `signing.dumps` without `compress`, for what is short anyway.
 pub fn dumps(json: &str, signer: &Signer<'_>, seconds: i64) -> String {
     signer.sign(&URL_SAFE_NO_PAD.encode(json), seconds)
 }
 
 /// `signing.loads` without `max_age`, up to the serializer: the bytes that were signed.
 pub fn loads(signed: &str, signer: &Signer<'_>) -> Result<Vec<u8>, Error> {
-    let value = signer.unsign(signed)?.value;
+    unpack(signer.unsign(signed)?)
+}
+
+/// What a signed value holds: base64, and where it begins with a dot, compressed.
+pub fn unpack(stamped: Stamped<'_>) -> Result<Vec<u8>, Error> {
+    let value = stamped.value;
     let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| Error::Content);
     match value.strip_prefix('.') {
         Some(compressed) => inflate(&decode(compressed)?),
@@ -278,7 +322,21 @@ mod tests {
     }
 
     #[test]
+    fn a_django_believes_its_own_hashes() {
+        fn check(signs: Hashing, believes: &[Hashing]) {
+            let signed = Signer::new(&keys().with(signs), "s").sign("v", 1_790_000_000);
+            for hashing in [Hashing::Sha1, Hashing::Both, Hashing::Sha256] {
+                let unsigned = Signer::new(&keys().with(hashing), "s").unsign(&signed).is_ok();
+                assert_eq!(unsigned, believes.contains(&hashing), "{signs:?} {hashing:?}");
+            }
+        }
+        check(Hashing::Sha1, &[Hashing::Sha1, Hashing::Both]);
+        check(Hashing::Both, &[Hashing::Both, Hashing::Sha256]);
+        check(Hashing::Sha256, &[Hashing::Both, Hashing::Sha256]);
+    }
+
+    #[test]
     fn a_secret_is_never_shown() {
-        assert_eq!(format!("{:?}", keys()), "Keys { current: …, fallbacks: […] }");
+        assert_eq!(format!("{:?}", keys()), "Keys { current: …, fallbacks: […], hashing: Both }");
     }
 }

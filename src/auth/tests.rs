@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::signing::Signer;
 use super::*;
-use crate::store::{SessionRow, UserRow};
+use crate::store::{SessionRow, TokenKey, TokenRow, UserRow};
 
 const NOW: Micros = 1_790_000_000_000_000;
 const SECOND: Micros = 1_000_000;
@@ -44,7 +44,7 @@ impl Memory {
     }
 
     fn put_session(&self, key: &str, data: String) {
-        let row = SessionRow { data, expires: NOW + 3_600 * SECOND };
+        let row = SessionRow { data: data.into_bytes(), expires: NOW + 3_600 * SECOND };
         self.edit(|rows| rows.sessions.insert(key.to_owned(), row));
     }
 
@@ -66,8 +66,19 @@ impl Directory for Memory {
         self.ask(|rows| rows.users.get(id).cloned())
     }
 
-    fn token(&mut self, key: &str) -> Result<Option<UserRow>, store::Error> {
-        self.ask(|rows| rows.tokens.get(key).and_then(|id| rows.users.get(id)).cloned())
+    fn tokens(&mut self, key: TokenKey<'_>) -> Result<Vec<TokenRow>, store::Error> {
+        let TokenKey::Drf(token) = key else { return self.ask(|_| Vec::new()) };
+        self.ask(|rows| {
+            let user = rows.tokens.get(token).and_then(|id| rows.users.get(id)).cloned();
+            let row = |user| TokenRow {
+                user: Some(user),
+                expires: None,
+                digest: String::new(),
+                salt: None,
+                restricted: false,
+            };
+            user.map(row).into_iter().collect()
+        })
     }
 }
 
@@ -91,9 +102,13 @@ impl Site {
             rows.tokens.insert(USER_TOKEN.to_owned(), "1".to_owned());
             rows.tokens.insert(INACTIVE_TOKEN.to_owned(), "2".to_owned());
         });
-        let settings = Settings::new(file.secret.as_str().into());
+        Self::with(memory, &file.secret, Form::TABLE)
+    }
+
+    fn with(memory: Memory, secret: &str, form: Form) -> Self {
+        let settings = Settings { form, ..Settings::new(secret.into()) };
         let auth = Auth::new(settings, Box::new(memory.clone())).unwrap();
-        Site { memory, auth, keys: Keys::new(file.secret.as_str().into(), Vec::new()) }
+        Site { memory, auth, keys: Keys::new(secret.into(), Vec::new()) }
     }
 
     fn put_data(&self, key: &str, json: &str) {
@@ -240,7 +255,7 @@ async fn a_visitor_stays_one_over_a_login() {
         let session = site.cookie(key, NOW).await.session.unwrap();
         assert_eq!(session.visitor.as_deref(), visitor, "{json}");
         let row = site.auth.session_row(&session, NOW);
-        let data = session::decode(&row.data, &site.keys).unwrap();
+        let data = session::decode(row.data.as_bytes(), Form::TABLE, &site.keys).unwrap();
         assert_eq!(data.visitor, SessionKey::parse(visitor.unwrap_or(key)));
     };
     check("session1", &format!(r#"{{"djaffar_visitor":"{VISITOR}"}}"#), Some(VISITOR)).await;
@@ -262,10 +277,9 @@ async fn a_token_decides_about_the_user_and_the_cookie_about_the_session() {
                 Ok(None) if cookie == "authenticated" => Ok(Some("1")),
                 expected => expected,
             };
-            assert_eq!(
-                user,
-                expected.map_err(|detail| Error::Invalid { detail }).as_ref().copied()
-            );
+            let challenge = "Token".to_owned();
+            let refused = |detail| Error::Invalid { detail, challenge };
+            assert_eq!(user, expected.map_err(refused).as_ref().copied());
             if let Ok(identity) = identity {
                 assert_eq!(identity.session, session(cookie, SessionState::Known));
             }
@@ -375,4 +389,86 @@ async fn the_drain_leaves_alone_what_is_settled() {
         assert_eq!(after, before);
     }
     assert_eq!(site.asked(), 0);
+}
+
+const COOKIE: Form = Form { place: Place::Cookie, ..Form::TABLE };
+
+/// A site whose sessions are their cookies.
+fn cookie_site() -> Site {
+    let memory = Memory::default();
+    memory.put_user("1", "pw", true);
+    Site::with(memory, "secret", COOKIE)
+}
+
+impl Site {
+    fn signed(&self, json: &str, now: Micros) -> String {
+        let salt = "django.contrib.sessions.backends.signed_cookies";
+        signing::dumps(json, &Signer::new(&self.keys, salt), now / SECOND)
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_its_cookie() {
+    let site = cookie_site();
+    let made = site.identify(None, None, NOW).await.unwrap().session.unwrap();
+    assert_eq!(made.state, SessionState::Minted);
+    let cookie = site.auth.cookie(&made, NOW);
+    let again = site.cookie(&cookie, NOW).await;
+    assert_eq!(again.session, session(&made.key, SessionState::Known));
+    assert_eq!(site.asked(), 0, "there is nothing to look up");
+
+    // Without a key of ours in it, the key is one of the cookie.
+    let cart = site.signed(r#"{"cart":1}"#, NOW);
+    let first = site.cookie(&cart, NOW).await.session.unwrap();
+    assert_eq!((first.key.len(), first.state), (32, SessionState::Known));
+    assert_eq!(site.cookie(&cart, NOW + SECOND).await.session, Some(first.clone()));
+    let other = site.signed(r#"{"cart":2}"#, NOW);
+    assert_ne!(site.cookie(&other, NOW).await.session, Some(first));
+
+    for odd in ["", "e30:1:A", UNKNOWN, &cookie[1..], &cookie.replace('.', "")[..40]] {
+        let newcomer = site.cookie(odd, NOW).await.session.unwrap();
+        assert_eq!(newcomer.state, SessionState::Minted, "{odd}");
+        assert_ne!(newcomer.key, made.key);
+    }
+    // As old as SESSION_COOKIE_AGE, it is over.
+    let over = NOW + 1_209_600 * SECOND;
+    assert_eq!(site.cookie(&cookie, over).await.session.unwrap().key, made.key);
+    assert_ne!(site.cookie(&cookie, over + 1).await.session.unwrap().key, made.key);
+}
+
+#[tokio::test]
+async fn a_login_in_a_cookie() {
+    let site = cookie_site();
+    let model = "django.contrib.auth.backends.ModelBackend";
+    let mut data: serde_json::Value = serde_json::from_str(&site.login("1", model)).unwrap();
+    data["djaffar_visitor"] = VISITOR.into();
+    let cookie = site.signed(&data.to_string(), NOW);
+    site.memory.edit(|rows| rows.away = true);
+    let sent = Credentials { authorization: None, session_cookie: Some(&cookie), may_mint: true };
+    assert_eq!(site.auth.identify(sent, NOW).await, Err(Error::Unavailable));
+    site.memory.edit(|rows| rows.away = false);
+    let identity = site.cookie(&cookie, NOW).await;
+    assert_eq!(identity.user.as_deref(), Some("1"));
+    assert_eq!(identity.session, session(VISITOR, SessionState::Known));
+    // A cookie is no token.
+    let token = format!("Token {cookie}");
+    assert!(matches!(site.identify(Some(&token), None, NOW).await, Err(Error::Invalid { .. })));
+
+    site.memory.put_user("1", "another", true);
+    let later = NOW + 30 * SECOND;
+    assert_eq!(site.cookie(&cookie, NOW + 30 * SECOND - 1).await.user.as_deref(), Some("1"));
+    assert_eq!(site.cookie(&cookie, later).await.user, None);
+    assert_eq!(site.cookie(&cookie, later).await.session, session(VISITOR, SessionState::Known));
+}
+
+#[tokio::test]
+async fn what_a_cache_holds_and_cannot_be_read_is_no_session() {
+    let memory = Memory::default();
+    memory.put_user("1", "pw", true);
+    let form = Form { place: Place::Cache, serializer: session::Serializer::Pickle };
+    let site = Site::with(memory, "secret", form);
+    site.memory.put_session(CART, pickle::write("cart", "1"));
+    site.memory.put_session(UNKNOWN, "{\"cart\": 1}".to_owned());
+    assert_eq!(site.cookie(CART, NOW).await.session, session(CART, SessionState::Known));
+    assert_ne!(site.cookie(UNKNOWN, NOW).await.session.unwrap().key, UNKNOWN);
 }

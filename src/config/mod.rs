@@ -4,6 +4,8 @@
 //! `trusted_proxy` in `djaffar.toml`. Later wins: default, file, environment, flag.
 //! `djaffar.example.toml` is printed from the table below, and a test compares them.
 
+mod cookie;
+mod credentials;
 pub mod secret;
 
 use std::{
@@ -14,6 +16,10 @@ use std::{
 use clap::Args;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+pub use cookie::{SameSite, SessionCookie};
+use credentials::shown;
+pub use credentials::{Hashing, Serializer, SessionEngine, Token};
 
 /// The file that is read when it is there and no other is named.
 pub const FILE: &str = "djaffar.toml";
@@ -143,6 +149,47 @@ options! {
     /// Django's SESSION_EXPIRE_AT_BROWSER_CLOSE.
     session_expire_at_browser_close [bool] "DJAFFAR_SESSION_EXPIRE_AT_BROWSER_CLOSE" "Django" =
         false;
+    /// Django's SESSION_ENGINE: db, cached_db, cache (in Redis), file or signed_cookies.
+    session_engine [String] "DJAFFAR_SESSION_ENGINE" "Django" = "db".to_owned();
+    /// Engine file: Django's SESSION_FILE_PATH.
+    session_file_path [PathBuf] "DJAFFAR_SESSION_FILE_PATH" "Django" = PathBuf::from("/tmp");
+    /// Engine cache: LOCATION of SESSION_CACHE_ALIAS, `redis://host:6379/1` or unix:///redis.sock.
+    session_cache [String] "DJAFFAR_SESSION_CACHE" "Django" = String::new();
+    /// Engine cache: what that cache puts before its keys, KEY_PREFIX:VERSION: with the colons.
+    session_cache_prefix [String] "DJAFFAR_SESSION_CACHE_PREFIX" "Django" = ":1:".to_owned();
+    /// What Django writes sessions with: json, pickle, or auto: json, and pickle in a cache.
+    session_serializer [Serializer] "DJAFFAR_SESSION_SERIALIZER" "Django" = Serializer::Auto;
+    /// How Django signs: sha1 (up to 3.0), both (3.1, 3.2), sha256 (from 4.0); auto: by its tables.
+    hashing [Hashing] "DJAFFAR_HASHING" "Django" = Hashing::Auto;
+
+    /// Tokens that count in the Authorization header, in this order: drf, knox, jwt, oauth.
+    token [Vec<Token>] "DJAFFAR_TOKEN" "Tokens" = vec![Token::Drf];
+    /// Knox's AUTH_HEADER_PREFIX.
+    knox_header [String] "DJAFFAR_KNOX_HEADER" "Tokens" = "Token".to_owned();
+    /// The table of KNOX_TOKEN_MODEL.
+    knox_table [String] "DJAFFAR_KNOX_TABLE" "Tokens" = "knox_authtoken".to_owned();
+    /// The table of OAUTH2_PROVIDER_ACCESS_TOKEN_MODEL.
+    oauth_table [String] "DJAFFAR_OAUTH_TABLE" "Tokens" = "oauth2_provider_accesstoken".to_owned();
+    /// ALGORITHM of SIMPLE_JWT: HS256 to HS512, RS…, PS…, ES256, ES384 or EdDSA.
+    jwt_algorithm [String] "DJAFFAR_JWT_ALGORITHM" "Tokens" = "HS256".to_owned();
+    /// A file with the shared secret (HS…) or the public key in PEM; blank: SECRET_KEY (HS… only).
+    jwt_key_file [PathBuf] "DJAFFAR_JWT_KEY_FILE" "Tokens" = PathBuf::new();
+    /// AUDIENCE: one of these must be in aud; none listed: aud is not looked at.
+    jwt_audience [Vec<String>] "DJAFFAR_JWT_AUDIENCE" "Tokens" = Vec::new();
+    /// ISSUER: iss must be one of these; none listed: any.
+    jwt_issuer [Vec<String>] "DJAFFAR_JWT_ISSUER" "Tokens" = Vec::new();
+    /// AUTH_HEADER_TYPES.
+    jwt_header [Vec<String>] "DJAFFAR_JWT_HEADER" "Tokens" = vec!["Bearer".to_owned()];
+    /// USER_ID_CLAIM: the claim with the user's primary key; of other backends often sub.
+    jwt_user_claim [String] "DJAFFAR_JWT_USER_CLAIM" "Tokens" = "user_id".to_owned();
+    /// What token_type must be; blank, for other backends: no token_type and no jti is needed.
+    jwt_token_type [String] "DJAFFAR_JWT_TOKEN_TYPE" "Tokens" = "access".to_owned();
+    /// LEEWAY in seconds.
+    jwt_leeway [u32] "DJAFFAR_JWT_LEEWAY" "Tokens" = 0;
+    /// Whether the claim is believed as it is, without a look at the table of users.
+    jwt_stateless [bool] "DJAFFAR_JWT_STATELESS" "Tokens" = false;
+    /// CHECK_REVOKE_TOKEN: whether a new password ends all tokens.
+    jwt_check_password [bool] "DJAFFAR_JWT_CHECK_PASSWORD" "Tokens" = false;
 
     /// What is logged: error, warn, info, debug, or a filter such as djaffar=debug.
     log [String] "DJAFFAR_LOG" "Logging" = "info".to_owned();
@@ -158,62 +205,6 @@ pub enum LogFormat {
     Text,
     /// A JSON object a line.
     Json,
-}
-
-/// The SameSite attribute of the session cookie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize)]
-#[clap(rename_all = "verbatim")]
-pub enum SameSite {
-    /// Sent with requests of the same site and with links from others.
-    #[default]
-    Lax,
-    /// Sent with requests of the same site only.
-    Strict,
-    /// Sent always; browsers want Secure with it.
-    None,
-    /// No such attribute (Django: False).
-    #[serde(rename = "off")]
-    #[clap(name = "off")]
-    Off,
-}
-
-impl SameSite {
-    /// The attribute's value, if there is to be one.
-    pub fn attribute(self) -> Option<&'static str> {
-        match self {
-            SameSite::Lax => Some("Lax"),
-            SameSite::Strict => Some("Strict"),
-            SameSite::None => Some("None"),
-            SameSite::Off => None,
-        }
-    }
-}
-
-/// The session cookie's attributes, as `http` needs them.
-#[derive(Debug, Clone)]
-pub struct SessionCookie {
-    /// SESSION_COOKIE_NAME.
-    pub name: String,
-    /// SESSION_COOKIE_AGE, in seconds.
-    pub age: u32,
-    /// SESSION_COOKIE_DOMAIN.
-    pub domain: Option<String>,
-    /// SESSION_COOKIE_PATH.
-    pub path: String,
-    /// SESSION_COOKIE_SECURE.
-    pub secure: bool,
-    /// SESSION_COOKIE_HTTPONLY.
-    pub httponly: bool,
-    /// SESSION_COOKIE_SAMESITE.
-    pub samesite: SameSite,
-    /// SESSION_EXPIRE_AT_BROWSER_CLOSE.
-    pub expire_at_browser_close: bool,
-}
-
-impl Default for SessionCookie {
-    fn default() -> SessionCookie {
-        Options::default().fill().session_cookie()
-    }
 }
 
 impl Config {
@@ -246,20 +237,6 @@ impl Config {
         })
     }
 
-    /// The attributes of the session cookie.
-    pub fn session_cookie(&self) -> SessionCookie {
-        SessionCookie {
-            name: self.session_cookie_name.clone(),
-            age: self.session_cookie_age,
-            domain: Some(self.session_cookie_domain.clone()).filter(|domain| !domain.is_empty()),
-            path: self.session_cookie_path.clone(),
-            secure: self.session_cookie_secure,
-            httponly: self.session_cookie_httponly,
-            samesite: self.session_cookie_samesite,
-            expire_at_browser_close: self.session_expire_at_browser_close,
-        }
-    }
-
     /// `djaffar.toml` with these values, each with its description.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
@@ -273,7 +250,7 @@ impl Config {
             for line in *doc {
                 text += &format!("\n#{line}");
             }
-            let value = values.get(*name).map(ToString::to_string).unwrap_or_default();
+            let value = values.get(*name).map(|value| shown(name, value)).unwrap_or_default();
             text += &format!("\n{name} = {value}\n");
         }
         text
@@ -297,18 +274,8 @@ impl Config {
                 ));
             }
         }
-        let token = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-        if !token(&self.session_cookie_name) || self.session_cookie_name.contains(['=', ';']) {
-            return refuse("session_cookie_name: must be a name, such as sessionid".to_owned());
-        }
-        for (name, text) in [
-            ("session_cookie_domain", &self.session_cookie_domain),
-            ("session_cookie_path", &self.session_cookie_path),
-        ] {
-            if text.contains(';') || text.chars().any(char::is_control) {
-                return refuse(format!("{name}: {text:?} cannot stand in a cookie"));
-            }
-        }
+        self.check_cookie()?;
+        self.check_credentials()?;
         if self.spool_limit_mib < 32 {
             return refuse("spool_limit_mib: must be at least 32".to_owned());
         }

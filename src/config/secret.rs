@@ -40,6 +40,20 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What JWTs are verified with: the file's content, or `secret_key` where no file is named.
+    pub fn jwt_key(&self, secret_key: &str) -> Result<String, Error> {
+        let file = &self.jwt_key_file;
+        if file.as_os_str().is_empty() {
+            return Ok(secret_key.to_owned());
+        }
+        if self.jwt_algorithm.starts_with("HS") {
+            return from_file(file, false);
+        }
+        fs::read_to_string(file).map_err(|error| Error::File(file.clone(), error))
+    }
+}
+
 /// The password of `createsuperuser` without a terminal, where Django's reads it.
 pub fn superuser_password() -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "configuration is read here")]

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::activity::{Activity, SessionState};
 use crate::auth::Auth;
+use crate::engine::Engine;
 use crate::spool::{self, Batch, Reader, Record};
 use crate::store::{self, Cursor, Directory, NewSession, Store};
 use patience::{End, Patience, guarded};
@@ -66,6 +67,8 @@ pub struct Parts {
     pub store: Box<dyn Store>,
     /// Who is who, for sessions that could not be looked up when the activity came in.
     pub directory: Box<dyn Directory>,
+    /// Where the sessions go that we minted.
+    pub engine: Engine,
     /// How to tell.
     pub auth: Arc<Auth>,
 }
@@ -248,7 +251,10 @@ impl Drain<'_> {
 
     fn attempt(&mut self, part: Part<'_>) -> Result<Fate, End> {
         let sessions = new_sessions(&self.parts.auth, part.activities);
-        let Parts { reader, store, .. } = &mut self.parts;
+        let Parts { reader, store, engine, .. } = &mut self.parts;
+        // Where they go elsewhere, first: rows name sessions that are there.
+        let keep = || guarded(|| refused_is_away(engine.keep(sessions.clone())));
+        let sessions = self.patience.until(keep)?;
         let cursor = Cursor { spool: reader.spool(), segment: part.segment, position: part.end };
         let batch = store::Batch { activities: part.activities, sessions: &sessions, cursor };
         let mut write = || store.write(&batch).map(|_| Fate::Stored);

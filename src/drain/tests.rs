@@ -11,9 +11,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::activity::{Micros, Session};
 use crate::auth::{self, signing::Secret};
+use crate::engine::Engine;
 use crate::spool::{Lane, Spool, record};
 use crate::store::conformance::activity;
-use crate::store::{Error, SessionRow, UserRow};
+use crate::store::{Error, SessionRow, TokenKey, TokenRow, UserRow};
 
 /// A database that fails on demand.
 #[derive(Default)]
@@ -115,8 +116,8 @@ impl Directory for Nobody {
         Ok(None)
     }
 
-    fn token(&mut self, _: &str) -> Result<Option<UserRow>, Error> {
-        Ok(None)
+    fn tokens(&mut self, _: TokenKey<'_>) -> Result<Vec<TokenRow>, Error> {
+        Ok(Vec::new())
     }
 }
 
@@ -166,7 +167,8 @@ fn drain(
     let settings = auth::Settings::new(Secret::from("secret"));
     let auth = Arc::new(Auth::new(settings, Box::new(Nobody(0))).unwrap());
     let store = Box::new(fake.clone());
-    let parts = Parts { reader, store, directory: Box::new(directory), auth };
+    let parts =
+        Parts { reader, store, directory: Box::new(directory), engine: Engine::Table, auth };
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -348,7 +350,8 @@ fn the_cursor_waits_for_the_quarantine() {
         let settings = auth::Settings::new(Secret::from("secret"));
         let auth = Arc::new(Auth::new(settings, Box::new(Nobody(0))).unwrap());
         let store = Box::new(fake.clone());
-        let parts = Parts { reader, store, directory: Box::new(Nobody(0)), auth };
+        let parts =
+            Parts { reader, store, directory: Box::new(Nobody(0)), engine: Engine::Table, auth };
         run(parts, &options(), &stop, |_| {});
     }
     assert_eq!(fake.table().rows, paths([0]), "no further than the record that cannot be kept");

@@ -65,10 +65,11 @@ impl Error {
                 json(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail(&error.to_string()))
             }
             Error::Body(BodyError::Malformed(text)) => json(StatusCode::BAD_REQUEST, &detail(text)),
-            Error::Auth(auth::Error::Invalid { detail: text }) => {
+            Error::Auth(auth::Error::Invalid { detail: text, challenge }) => {
                 let mut answer = json(StatusCode::UNAUTHORIZED, &detail(text));
-                let scheme = HeaderValue::from_static("Token");
-                answer.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+                let challenge = HeaderValue::from_str(challenge)
+                    .unwrap_or_else(|_| HeaderValue::from_static("Token"));
+                answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
                 answer
             }
             Error::Auth(auth::Error::Unavailable) => {

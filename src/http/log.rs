@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     activity::{
-        Activity, Client, Clock, Identity, Input, Invalid, Micros, SessionState,
+        Activity, Client, Clock, Identity, Input, Invalid, Micros, Session, SessionState,
         body::{Posted, read},
     },
     auth::Credentials,
@@ -103,7 +103,8 @@ async fn post(
         Posted::Batch(inputs) => writer.batch(inputs).await?,
     };
     if stored && let Some(session) = caller.fresh_session() {
-        let value = cookie::set(&app.settings.cookie, session, call.now);
+        let value = app.auth.cookie(session, call.now);
+        let value = cookie::set(&app.settings.cookie, &value, call.now);
         value.map(|value| answer.headers_mut().insert(header::SET_COOKIE, value));
     }
     Ok(answer)
@@ -116,9 +117,8 @@ struct Caller {
 }
 
 impl Caller {
-    fn fresh_session(&self) -> Option<&str> {
-        let session = self.identity.session.as_ref().filter(|_| self.fresh)?;
-        Some(&session.key)
+    fn fresh_session(&self) -> Option<&Session> {
+        self.identity.session.as_ref().filter(|_| self.fresh)
     }
 }
 

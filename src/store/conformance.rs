@@ -238,7 +238,13 @@ fn who_is_who(database: &dyn Database) {
     for (id, want) in [("1", Some(row)), ("2", None), ("x", None), ("", None)] {
         assert_eq!(directory.user(id), Ok(want), "{id}");
     }
-    assert_eq!(directory.token(&"0".repeat(40)), Ok(None), "without a table of tokens");
+    for key in [
+        TokenKey::Drf("0"),
+        TokenKey::Knox(["0", "0"]),
+        TokenKey::Oauth { token: "0", checksum: "0" },
+    ] {
+        assert_eq!(directory.tokens(key), Ok(Vec::new()), "without a table of tokens");
+    }
     assert_eq!(directory.session("a"), Ok(None));
     assert_eq!(database.legacy_sessions(), Ok(false));
 }

@@ -15,6 +15,7 @@ mod sqlite_link;
 mod sqlite_room;
 mod sqlite_rows;
 mod sqlite_schema;
+mod sqlite_tokens;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -58,11 +59,18 @@ pub struct Settings {
     pub time_zone: TimeZone,
     /// Where `AUTH_USER_MODEL` keeps its users.
     pub users: Users,
+    /// Where tokens are.
+    pub tokens: TokenTables,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { use_tz: true, time_zone: TimeZone::UTC, users: Users::default() }
+        Self {
+            use_tz: true,
+            time_zone: TimeZone::UTC,
+            users: Users::default(),
+            tokens: TokenTables::default(),
+        }
     }
 }
 
@@ -87,6 +95,21 @@ impl Default for Users {
             password: "password".into(),
             is_active: "is_active".into(),
         }
+    }
+}
+
+/// The tables of tokens; those of knox and of OAuth can be swapped for a site's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenTables {
+    /// Of django-rest-knox.
+    pub knox: String,
+    /// Of the access tokens of django-oauth-toolkit.
+    pub oauth: String,
+}
+
+impl Default for TokenTables {
+    fn default() -> Self {
+        Self { knox: "knox_authtoken".into(), oauth: "oauth2_provider_accesstoken".into() }
     }
 }
 
@@ -137,11 +160,11 @@ pub trait Store: Send {
     fn forget(&mut self, spool: Uuid, segments: &[Uuid]) -> Result<(), Error>;
 }
 
-/// A row of `django_session`.
+/// A row of `django_session`, or what another session engine keeps instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRow {
     /// `session_data`, still encoded.
-    pub data: String,
+    pub data: Vec<u8>,
     /// `expire_date`; one that cannot be read is long past.
     pub expires: Micros,
 }
@@ -163,8 +186,39 @@ pub trait Directory: Send {
     fn session(&mut self, key: &str) -> Result<Option<SessionRow>, Error>;
     /// The user with this key, as `_auth_user_id` holds it.
     fn user(&mut self, id: &str) -> Result<Option<UserRow>, Error>;
-    /// The user of a token of Django REST framework; none where its table is absent.
-    fn token(&mut self, key: &str) -> Result<Option<UserRow>, Error>;
+    /// The tokens that may be this one; none where the table is absent.
+    fn tokens(&mut self, key: TokenKey<'_>) -> Result<Vec<TokenRow>, Error>;
+}
+
+/// What a token is looked up by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKey<'a> {
+    /// Of Django REST framework: `authtoken_token.key`.
+    Drf(&'a str),
+    /// Of django-rest-knox: `token_key` is one of these.
+    Knox([&'a str; 2]),
+    /// Of django-oauth-toolkit: by `token_checksum` where that column is there, else by `token`.
+    Oauth {
+        /// The token itself.
+        token: &'a str,
+        /// Its SHA-256, in hexadecimal digits.
+        checksum: &'a str,
+    },
+}
+
+/// A row of a table of tokens. What a table has no column for is absent or blank.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRow {
+    /// Whose it is; a client of OAuth may act for nobody.
+    pub user: Option<UserRow>,
+    /// When it ends.
+    pub expires: Option<Micros>,
+    /// The hash that the token must have.
+    pub digest: String,
+    /// What is hashed with it.
+    pub salt: Option<String>,
+    /// It is for named resources only (RFC 8707).
+    pub restricted: bool,
 }
 
 /// A row of `djaffar_activity`.

@@ -88,11 +88,7 @@ impl Database for SqliteDatabase {
     }
 
     fn directory(&self) -> Box<dyn Directory> {
-        Box::new(SqliteDirectory::new(
-            &self.path,
-            self.settings.users.clone(),
-            self.moments.clone(),
-        ))
+        Box::new(SqliteDirectory::new(&self.path, &self.settings, self.moments.clone()))
     }
 
     fn history(&self) -> Box<dyn History> {

@@ -9,7 +9,10 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::moment::parse;
 use super::sqlite_key::{KeyColumn, quote};
 use super::sqlite_link::{Failure, Link, Setup};
-use super::{Directory, Error, Key, Moments, SessionRow, UserRow, Users};
+use super::{
+    Directory, Error, Key, Moments, SessionRow, Settings, TokenKey, TokenRow, TokenTables, UserRow,
+    Users, sqlite_tokens,
+};
 use crate::activity::Micros;
 
 /// A request waits for this connection.
@@ -23,6 +26,7 @@ const READER: Setup = Setup {
 pub(super) struct SqliteDirectory {
     link: Link,
     users: Users,
+    tables: TokenTables,
     moments: Moments,
     /// What the columns are like; read on connecting.
     shape: Option<Shape>,
@@ -31,13 +35,16 @@ pub(super) struct SqliteDirectory {
 #[derive(Debug, Clone)]
 struct Shape {
     keys: KeyColumn,
-    /// `SELECT id, password, is_active FROM users`, ready for a `WHERE` or `JOIN`.
-    select: String,
+    /// The columns of a user: key, password, whether active.
+    user: String,
+    /// The table of users, as `u`.
+    from: String,
 }
 
 impl SqliteDirectory {
-    pub(super) fn new(path: &Path, users: Users, moments: Moments) -> Self {
-        Self { link: Link::new(path, READER), users, moments, shape: None }
+    pub(super) fn new(path: &Path, settings: &Settings, moments: Moments) -> Self {
+        let Settings { users, tokens, .. } = settings.clone();
+        Self { link: Link::new(path, READER), users, tables: tokens, moments, shape: None }
     }
 
     fn shape(&mut self) -> Result<Shape, Error> {
@@ -56,7 +63,7 @@ impl SqliteDirectory {
         key: impl FnOnce(KeyColumn) -> rusqlite::types::Value,
     ) -> Result<Option<UserRow>, Error> {
         let shape = self.shape()?;
-        let sql = format!("{} {condition}", shape.select);
+        let sql = format!("SELECT {} FROM {} {condition}", shape.user, shape.from);
         self.link.with(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
             Ok(statement.query_row([key(shape.keys)], |row| user(row, shape.keys)).optional()?)
@@ -72,7 +79,9 @@ impl Directory for SqliteDirectory {
                 "SELECT s.session_data, s.expire_date FROM django_session s WHERE s.session_key = ?1",
             )?;
             let row = statement.query_row([key], |row| {
-                Ok(SessionRow { data: row.get(0)?, expires: expires(moments, row.get_ref(1)?) })
+                let data: String = row.get(0)?;
+                let expires = expires(moments, row.get_ref(1)?);
+                Ok(SessionRow { data: data.into_bytes(), expires })
             });
             Ok(row.optional()?)
         })
@@ -83,21 +92,35 @@ impl Directory for SqliteDirectory {
         self.one_user(&condition, |keys| keys.value(id))
     }
 
-    fn token(&mut self, key: &str) -> Result<Option<UserRow>, Error> {
-        let tables = self.link.with(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'authtoken_token'",
-            )?;
-            Ok(statement.query_row([], |row| row.get::<_, i64>(0))?)
-        })?;
-        if tables == 0 {
-            return Ok(None);
-        }
-        let condition = format!(
-            "JOIN authtoken_token t ON t.user_id = u.{} WHERE t.key = ?1",
-            quote(&self.users.id)
+    fn tokens(&mut self, key: TokenKey<'_>) -> Result<Vec<TokenRow>, Error> {
+        let Shape { keys, user, from } = self.shape()?;
+        let Self { link, moments, tables, .. } = self;
+        let Some(select) =
+            link.with(|connection| sqlite_tokens::select(connection, tables, key))?
+        else {
+            return Ok(Vec::new());
+        };
+        let id = quote(&self.users.id);
+        let sql = format!(
+            "SELECT {user}, {} FROM {} t {} JOIN {from} ON u.{id} = t.user_id WHERE {}",
+            select.columns, select.table, select.join, select.condition
         );
-        self.one_user(&condition, |_| key.to_owned().into())
+        link.with(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(rusqlite::params_from_iter(select.values), |row| {
+                let user = match row.get_ref(0)? {
+                    ValueRef::Null => None,
+                    _ => Some(self::user(row, keys)?),
+                };
+                let expires = match row.get_ref(3)? {
+                    ValueRef::Null => None,
+                    value => Some(expires(moments, value)),
+                };
+                let (digest, salt, restricted) = (row.get(4)?, row.get(5)?, row.get(6)?);
+                Ok(TokenRow { user, expires, digest, salt, restricted })
+            })?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
     }
 }
 
@@ -116,7 +139,7 @@ fn shape(connection: &mut Connection, users: &Users) -> Result<Shape, Failure> {
     };
     let (id, password, table) = (quote(&users.id), quote(&users.password), quote(&users.table));
     // Qualified by `u.`, or SQLite would take the name of a missing column for a text.
-    Ok(Shape { keys, select: format!("SELECT u.{id}, u.{password}, {active} FROM {table} u") })
+    Ok(Shape { keys, user: format!("u.{id}, u.{password}, {active}"), from: format!("{table} u") })
 }
 
 fn user(row: &Row<'_>, keys: KeyColumn) -> rusqlite::Result<UserRow> {

@@ -239,8 +239,15 @@ fn users_of_another_model() {
     for text in [id.to_string(), id.simple().to_string()] {
         assert_eq!(directory.user(&text), Ok(Some(row.clone())));
     }
-    assert_eq!(directory.token("t"), Ok(Some(row)));
-    assert_eq!(directory.token("u"), Ok(None));
+    let token = TokenRow {
+        user: Some(row),
+        expires: None,
+        digest: String::new(),
+        salt: None,
+        restricted: false,
+    };
+    assert_eq!(directory.tokens(TokenKey::Drf("t")), Ok(vec![token]));
+    assert_eq!(directory.tokens(TokenKey::Drf("u")), Ok(Vec::new()));
     let by = Activity { user: Some(id.to_string()), ..activity(1) };
     database.store().write(&batch(&[by], 1)).unwrap();
     let kept: String = file
@@ -298,4 +305,49 @@ fn activities_of_a_user_or_a_session_are_found_without_reading_the_table() {
     let recent = database.history().recent(&"a".repeat(32), 3).unwrap();
     let recent: Vec<_> = recent.into_iter().map(|row| row.path).collect();
     assert_eq!(recent, ["/path/4/", "/path/3/", "/path/2/"]);
+}
+
+#[test]
+fn tokens_of_every_age() {
+    let file = File::new();
+    let database = file.migrated();
+    file.sql(
+        "INSERT INTO auth_user VALUES (1, 'p', NULL, 0, 'a', '', '', 0, 1, '', '');\
+         CREATE TABLE old_knox (digest text, salt text, token_key text, user_id int, expires text);\
+         INSERT INTO old_knox VALUES ('d', 's', '12345678', 1, NULL);\
+         CREATE TABLE knox_authtoken (digest text, token_key text, user_id int, expiry text);\
+         INSERT INTO knox_authtoken VALUES ('d', '123456789012345', 1, '2016-12-29 07:35:22.571006'),\
+           ('e', '12345678', 1, NULL), ('f', '12345678', 2, NULL), ('g', '1', 1, NULL);\
+         CREATE TABLE old_oauth (token text, user_id int, expires text);\
+         INSERT INTO old_oauth VALUES ('t', 1, '2016-12-29 07:35:22');\
+         CREATE TABLE oauth2_provider_accesstoken (token text, token_checksum text, user_id int,\
+           expires text, resource text);\
+         INSERT INTO oauth2_provider_accesstoken VALUES\
+           ('', 'c', NULL, '2016-12-29 07:35:22', '[]'), ('c', 'd', 1, NULL, '[\"https://x/\"]');",
+    );
+    let user = Some(UserRow { id: "1".into(), password: "p".into(), is_active: true });
+    let moment = Some(1_482_996_922_571_006);
+    let whole = Some(1_482_996_922_000_000);
+    let row = |user: &Option<UserRow>, expires, digest: &str, salt: Option<&str>, restricted| {
+        let (digest, salt) = (digest.to_owned(), salt.map(str::to_owned));
+        TokenRow { user: user.clone(), expires, digest, salt, restricted }
+    };
+    let check = |tables: &TokenTables, key: TokenKey<'_>, expected: Vec<TokenRow>| {
+        let settings = Settings { tokens: tables.clone(), ..Settings::default() };
+        let found = file.database(settings).directory().tokens(key);
+        assert_eq!(found, Ok(expected), "{key:?}");
+    };
+    let new = TokenTables::default();
+    let old = TokenTables { knox: "old_knox".into(), oauth: "old_oauth".into() };
+    let knox = TokenKey::Knox(["123456789012345", "12345678"]);
+    let two = vec![row(&user, moment, "d", None, false), row(&user, None, "e", None, false)];
+    check(&new, knox, two);
+    check(&old, knox, vec![row(&user, None, "d", Some("s"), false)]);
+    let oauth = TokenKey::Oauth { token: "t", checksum: "c" };
+    check(&new, oauth, vec![row(&None, whole, "", None, false)]);
+    check(&old, oauth, vec![row(&user, whole, "", None, false)]);
+    let other = TokenKey::Oauth { token: "c", checksum: "d" };
+    check(&new, other, vec![row(&user, None, "", None, true)]);
+    check(&old, other, Vec::new());
+    drop(database);
 }

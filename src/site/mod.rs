@@ -1,4 +1,7 @@
-//! The site whose activities are recorded: its database and its keys, as the options name them.
+//! The site whose activities are recorded: its database, sessions, tokens and keys, as the options
+//! name them.
+
+mod credentials;
 
 use std::{
     sync::{
@@ -12,12 +15,12 @@ use anyhow::{Context, anyhow};
 
 use crate::{
     activity::Activity,
-    auth::{self, Auth, session::Format, signing::Secret},
+    auth::{self, Auth, signing::Secret},
     config::{Config, DATABASE, secret::Secrets},
     drain,
     failure::Failure,
     spool::Reader,
-    store::{self, Database, Owner},
+    store::{self, Database, Directory, Owner},
 };
 
 /// The database that the options name. Connects to nothing yet.
@@ -26,9 +29,19 @@ use crate::{
 /// An address that is none.
 pub fn open(config: &Config) -> Result<Box<dyn Database>, Failure> {
     let users = store::Users { table: config.user_table.clone(), ..store::Users::default() };
-    let settings = store::Settings { use_tz: config.use_tz, time_zone: config.zone()?, users };
+    let tokens =
+        store::TokenTables { knox: config.knox_table.clone(), oauth: config.oauth_table.clone() };
+    let time_zone = config.zone()?;
+    let settings = store::Settings { use_tz: config.use_tz, time_zone, users, tokens };
     store::open(&config.database, settings)
         .map_err(|text| Failure::Config(format!("database: {text}")))
+}
+
+/// Whether sessions can be read where the options say, and tokens verified.
+pub fn check_credentials(config: &Config) -> Result<(), Failure> {
+    credentials::engine(config)?.check()?;
+    // Any key will do for HS…, whose own is looked at apart.
+    credentials::schemes(config, "").map(drop)
 }
 
 /// The site whose activities are recorded: its database and its keys.
@@ -63,6 +76,7 @@ impl Site {
             database.migrate()?;
         }
         database.check()?;
+        credentials::engine(config)?.check()?;
         let legacy_sessions = database.legacy_sessions()?;
         Ok(Site { database, secrets, alone, legacy_sessions })
     }
@@ -80,16 +94,24 @@ impl Site {
         let settings = auth::Settings {
             fallbacks: fallbacks.collect(),
             session_age: config.session_cookie_age,
-            format: if self.legacy_sessions { Format::Legacy } else { Format::Signed },
+            hashing: credentials::hashing(config, self.legacy_sessions),
+            form: credentials::form(config)?,
             backends: config.authentication_backend.clone(),
+            schemes: credentials::schemes(config, &self.secrets.key)?,
             ..auth::Settings::new(Secret::from(self.secrets.key.as_str()))
         };
-        Ok(Auth::new(settings, self.database.directory()).context("look-ups")?)
+        Ok(Auth::new(settings, self.directory(config)?).context("look-ups")?)
+    }
+
+    /// Who is who: users and tokens in the database, sessions where the engine keeps them.
+    fn directory(&self, config: &Config) -> Result<Box<dyn Directory>, Failure> {
+        Ok(credentials::engine(config)?.directory(self.database.directory()))
     }
 
     /// Starts to store what the spool holds. `on_stored`: told of what was stored.
     pub fn drain(
         &self,
+        config: &Config,
         reader: Reader,
         auth: Arc<Auth>,
         on_stored: impl FnMut(&[Activity]) + Send + 'static,
@@ -97,7 +119,8 @@ impl Site {
         let parts = drain::Parts {
             reader,
             store: self.database.store(),
-            directory: self.database.directory(),
+            directory: self.directory(config)?,
+            engine: credentials::engine(config)?,
             auth,
         };
         let stop = Arc::new(AtomicBool::new(false));
