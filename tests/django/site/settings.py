@@ -61,3 +61,4 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 globals().update(json.loads(os.environ.get("SITE_SETTINGS", "{}")))
+INSTALLED_APPS += globals().get("EXTRA_APPS", [])

@@ -69,3 +69,8 @@ if "rest_framework" in settings.INSTALLED_APPS:
         return Response({"user": request.user.pk})
 
     urlpatterns.append(re_path(r"^whoami/$", whoami))
+
+if hasattr(settings, "WHO"):
+    from who import who
+
+    urlpatterns.append(re_path(r"^who/$", who))
