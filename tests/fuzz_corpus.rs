@@ -37,6 +37,11 @@ fn cookie() -> io::Result<()> {
 }
 
 #[test]
+fn pickle() -> io::Result<()> {
+    check("pickle", oracles::pickle::check)
+}
+
+#[test]
 fn spool() -> io::Result<()> {
     check("spool", oracles::spool::check)
 }

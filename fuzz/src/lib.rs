@@ -7,4 +7,5 @@
 pub mod cookie;
 pub mod date;
 pub mod form;
+pub mod pickle;
 pub mod spool;

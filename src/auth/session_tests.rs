@@ -134,3 +134,30 @@ fn no_byte_of_a_session_can_be_changed() {
         }
     }
 }
+
+#[test]
+fn a_django_reads_the_forms_that_it_knows() {
+    let row = |hashing| encode("abcdefgh12345678", Form::TABLE, &keys().with(hashing), 0);
+    let (old, new) = (row(Hashing::Sha1), row(Hashing::Sha256));
+    for (hashing, reads_old, reads_new) in
+        [(Hashing::Sha1, true, false), (Hashing::Both, true, true), (Hashing::Sha256, false, true)]
+    {
+        let reads = |row: &str| decode(row.as_bytes(), Form::TABLE, &keys().with(hashing));
+        assert_eq!(reads(&old).is_some(), reads_old, "{hashing:?}");
+        assert_eq!(reads(&new).is_some(), reads_new, "{hashing:?}");
+    }
+}
+
+#[test]
+fn a_login_fits_where_its_hash_is_believed() {
+    for (digits, hash) in [(40, Hash::Sha1), (64, Hash::Sha256)] {
+        let mac = signing::salted_hmac(hash, AUTH_HASH_SALT, b"pw", keys().current());
+        let login =
+            Login { user: "1".to_owned(), backend: "b".to_owned(), hash: signing::hex(&mac) };
+        assert_eq!(login.hash.len(), digits);
+        for hashing in [Hashing::Sha1, Hashing::Both, Hashing::Sha256] {
+            let fits = login.fits("pw", &keys().with(hashing));
+            assert_eq!(fits, hashing.believes(hash), "{hash:?} {hashing:?}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+"""A hundred thousand cookies, real and mutated: Djaffar takes exactly those that Django takes.
+
+Every session engine on every Django: sessions in the formats of all Djangos, and for each cookie
+mutations of it. Djaffar is asked first, for Django deletes some sessions that it does not like.
+"""
+
+import json
+import random
+import socket
+import string
+import urllib.parse
+
+import pytest
+from engines import engine
+from live import DATE, KEY
+from redis_server import redis  # noqa: F401 (fixture)
+
+pytestmark = pytest.mark.slow
+
+# For each of 39: 8 Djangos with four engines, 4 with Redis, 3 with django-redis.
+COOKIES = 2_600
+OLD_KEY = "old-" + KEY
+ALPHABET = string.ascii_letters + string.digits + "-_:.=+/!*'"
+# Older parsers of cookies differ in these; ours is that of the newer.
+ODD = "\" ,\\@?&(){}[]<>|^~`#$%"
+
+
+def mutate(cookie, others, chance, odd):
+    """The cookie with one to three changes."""
+    for _ in range(chance.choice([1, 1, 1, 2, 3])):
+        at = chance.randrange(len(cookie) + 1)
+        letter = chance.choice(ALPHABET + (ODD if odd else ""))
+        other = chance.choice(others)
+        cookie = chance.choice(
+            [
+                cookie[:at] + letter + cookie[at + 1 :],
+                cookie[:at] + letter + cookie[at:],
+                cookie[:at] + cookie[at + 1 :],
+                cookie[:at],
+                cookie[at:],
+                cookie.swapcase() if chance.random() < 0.5 else cookie.upper(),
+                cookie + letter,
+                '"%s"' % cookie if odd else cookie + "=",
+                cookie[:at] + other[at:],
+                # The signature, or the time, of another.
+                cookie.rsplit(":", 1)[0] + ":" + other.rsplit(":", 1)[-1],
+                cookie[::-1],
+                " " + cookie + " " if odd else cookie + cookie,
+            ]
+        )
+    return cookie[:3_900]
+
+
+def ask(site, cookies):
+    """Posts an activity with each cookie; whether that made no new session."""
+    host, port = urllib.parse.urlsplit(site.endpoint).netloc.split(":")
+    taken = []
+    for start in range(0, len(cookies), 32):
+        part = cookies[start : start + 32]
+        requests = []
+        for number, cookie in enumerate(part, start):
+            body = urllib.parse.urlencode({"date": DATE, "path": "/%d" % number})
+            head = "POST /djaffar/log/ HTTP/1.1\r\nHost: x\r\nCookie: sessionid=%s\r\n"
+            kind = "Content-Type: application/x-www-form-urlencoded\r\n"
+            length = "Content-Length: %d\r\n\r\n" % len(body)
+            requests.append(head % cookie + kind + length + body)
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall("".join(requests).encode("ascii"))
+            answers = connection.makefile("rb")
+            for cookie in part:
+                assert answers.readline() == b"HTTP/1.1 204 No Content\r\n", cookie
+                fresh = False
+                while (line := answers.readline()) != b"\r\n":
+                    fresh = fresh or line.lower().startswith(b"set-cookie:")
+                taken.append(not fresh)
+    return taken
+
+
+@pytest.fixture
+def compare(django, make_site, tmp_path, request):
+    def compare(name):
+        judge(django, make_site, name, tmp_path, request)
+
+    return compare
+
+
+@pytest.mark.every_django
+@pytest.mark.parametrize("name", ["db", "cached_db", "file", "signed_cookies"])
+def test_djaffar_takes_the_cookies_that_django_takes(compare, name):
+    compare(name)
+
+
+@pytest.mark.parametrize("name", ["redis", "django-redis"])
+def test_djaffar_takes_the_cookies_of_sessions_in_redis(compare, name):
+    compare(name)
+
+
+@pytest.mark.older_apps
+def test_djaffar_takes_the_cookies_of_sessions_in_redis_of_an_older_django(compare):
+    compare("redis")
+
+
+def judge(django, make_site, name, tmp_path, request):
+    """Both judge the same cookies, on a site of its own."""
+    chance = random.Random("%s %s" % (django.version, name))
+    settings, options = engine(name, tmp_path, lambda: request.getfixturevalue("redis"))
+    options += ["--session-rate-limit=0", "--connections-per-address=1000"]
+    if django.number >= (4, 1):
+        settings["SECRET_KEY_FALLBACKS"] = [OLD_KEY]
+    if django.number[:2] in ((3, 1), (3, 2)):
+        options.append("--hashing=both")
+    site = make_site(settings)
+    if django.number >= (4, 1):
+        options.append(site.write_key(OLD_KEY, "old-key"))
+    made = json.loads(site.manage("script", SITE_SCRIPT="import cookies\ncookies.make()"))
+    odd = django.number >= (2, 2)
+    cookies = made + [
+        mutate(chance.choice(made), made, chance, odd) for _ in range(COOKIES - len(made))
+    ]
+    site.serve_djaffar(*options)
+    ours = ask(site, cookies)
+    rows = {row["path"]: row for row in site.activities(len(cookies))}
+    rows = [rows["/%d" % number] for number in range(len(cookies))]
+    # While the site's SQLite is locked, a session is settled when the row is stored.
+    ours = [
+        [taken and row["session_id"] is not None, row["user_id"]]
+        for taken, row in zip(ours, rows)
+    ]
+
+    (tmp_path / "cookies.json").write_text(json.dumps(cookies))
+    environment = {"SITE_SCRIPT": "import cookies\ncookies.judge()"}
+    environment["COOKIES"] = str(tmp_path / "cookies.json")
+    theirs = json.loads(site.manage("script", **environment))
+    differences = [
+        (cookie, "djaffar", us, "django", them)
+        for cookie, us, them in zip(cookies, ours, theirs)
+        if us != them
+    ]
+    assert not differences, "%d: %s" % (len(differences), differences[:20])
+    # Neither all nor nothing: some sessions count, and of them some are logged in.
+    assert 10 < sum(taken for taken, _ in theirs) < len(cookies) / 2
+    assert sum(user is not None for _, user in theirs) > 10
