@@ -58,7 +58,7 @@ class Postgres:
     def create(self, name):
         psql = program("psql")
         command = [psql, "-h", str(self.folder), "-U", "site", "postgres", "-c"]
-        for attempt in range(50):
+        for _ in range(50):
             done = subprocess.run([*command, f"CREATE DATABASE {name}"], capture_output=True)
             if done.returncode == 0:
                 return self.settings(name)

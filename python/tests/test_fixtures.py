@@ -1,10 +1,13 @@
 """dumpdata and loaddata, also of what 0.1.10 dumped; the fixture for tests of a site; checks."""
 
+import ast
 import io
 import json
+from pathlib import Path
 
+import djaffar
 import pytest
-from djaffar import checks, server
+from djaffar import _djaffar, checks, server
 from djaffar.models import Activity, SessionInfo
 from django.core.management import call_command
 from django.core.management.base import CommandError
@@ -123,3 +126,22 @@ def test_the_address_of_the_database(monkeypatch, database, address):
 
 def test_the_migrations_are_complete(db):
     call_command("makemigrations", "djaffar", check=True, dry_run=True, verbosity=0)
+
+
+def test_the_stubs_name_what_there_is():
+    stubs = ast.parse((Path(djaffar.__file__).parent / "_djaffar.pyi").read_text()).body
+
+    def names(body):
+        for each in body:
+            if isinstance(each, ast.AnnAssign):
+                yield each.target.id
+            elif isinstance(each, (ast.ClassDef, ast.FunctionDef)):
+                yield each.name
+
+    def public(thing):
+        return {name for name in vars(thing) if not name.startswith("__") or name == "__version__"}
+
+    assert set(names(stubs)) == public(_djaffar)
+    for stub in stubs:
+        if isinstance(stub, ast.ClassDef):
+            assert set(names(stub.body)) - {"__new__"} == public(getattr(_djaffar, stub.name))
