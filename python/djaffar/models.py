@@ -4,7 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from djaffar.fields import HistoricalForeignKey, IndexWherePresent, UniqueWherePresent
+from djaffar.fields import HistoricalForeignKey, IndexByRows, UniqueWherePresent
 from djaffar.queries import ActivityQuerySet
 
 
@@ -48,10 +48,15 @@ class Activity(models.Model):
         verbose_name_plural = "activities"
         indexes = [
             models.Index(fields=["date"], name="djaffar_activity_date"),
-            IndexWherePresent(
+            IndexByRows(
                 fields=["user", "date"],
                 condition=Q(user__isnull=False),
-                name="djaffar_activity_user_date",
+                name="djaffar_activity_user",
+            ),
+            IndexByRows(
+                fields=["session"],
+                condition=Q(session__isnull=False),
+                name="djaffar_activity_session",
             ),
         ]
         constraints = [

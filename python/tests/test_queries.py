@@ -4,6 +4,7 @@ from datetime import date, datetime, timedelta, timezone
 
 import pytest
 from djaffar.models import Activity, SessionInfo
+from django.db import connection
 from django.utils import timezone as now
 
 pytestmark = pytest.mark.django_db
@@ -57,3 +58,11 @@ def test_visits_end_after_half_an_hour_and_not_with_the_session(jeff):
     assert first.duration == timedelta(minutes=30)
     assert Activity.objects.for_visitor("a" * 32).count() == 3
     assert list(Activity.objects.none().visits()) == []
+
+
+@pytest.mark.parametrize("of", ["user", "session"])
+def test_no_question_about_one_reads_the_whole_table(of, jeff):
+    mine = Activity.objects.filter(**{f"{of}_id": jeff.pk})
+    plan = mine.explain()
+    if connection.vendor == "sqlite":
+        assert f"USING INDEX djaffar_activity_{of}" in plan, plan

@@ -53,8 +53,8 @@ print(json.dumps({
     "rows": rows, "infos": infos, "statuses": statuses, "batch": batch, "count": Activity.objects.count(),
     "users": Activity.objects.exclude(user=None).count(), "unique": unique,
     "paths": Activity.objects.paths()[0], "visits": len(list(Activity.objects.visits())),
-    "keys": sorted([c["columns"], bool(c["foreign_key"]), c["unique"]] for c in constraints.values()
-                   if not c["primary_key"] and not c["check"]),
+    "keys": [[c["columns"], bool(c["foreign_key"]), c["unique"]] for c in constraints.values()
+             if not c["primary_key"] and not c["check"]],
 }, default=str))
 """
 
@@ -113,11 +113,11 @@ def test_every_row_of_0_1_10_is_kept(server):
     assert found["batch"] == {"accepted": 1, "duplicates": 1, "rejected": []}
     assert (found["count"], found["users"], found["unique"]) == (102, 0, "IntegrityError")
     # Nothing ties the rows to sessions and users, and no index is left over.
-    assert found["keys"] == [
-        [["date"], False, False],
-        [["event_id"], False, True],
-        [["user_id", "date"], False, False],
-    ]
+    by_rows = [[[None, "session_id"], False, False], [[None, "user_id"], False, False]]
+    plain = [[["session_id"], False, False], [["user_id", "date"], False, False]]
+    indexes = by_rows if "sqlite" in database["ENGINE"] else plain
+    others = [[["date"], False, False], [["event_id"], False, True]]
+    assert sorted(found["keys"], key=str) == sorted([*others, *indexes], key=str)
 
 
 def test_a_new_database_and_an_upgraded_one_are_the_same(server):
@@ -165,7 +165,8 @@ def schema(connection):
     )
     for kind, name, table, sql in rows.fetchall():
         if kind == "index":
-            found[name] = sql
+            # Django puts an expression in parentheses of its own.
+            found[name] = sql and sql.replace('(("id" >> 16))', '("id" >> 16)')
         else:
             columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
             found[name] = {
@@ -174,4 +175,6 @@ def schema(connection):
             }
             found[name, "json"] = "JSON_VALID" in sql
             found[name, "autoincrement"] = "AUTOINCREMENT" in sql
+    statistics = "SELECT idx, stat FROM sqlite_stat1 WHERE tbl = 'djaffar_activity'"
+    found["statistics"] = set(connection.execute(statistics))
     return found

@@ -172,7 +172,7 @@ fn many_rows_are_like_few(database: &dyn Database) {
     let id = |number: u32| Some(Uuid::from_u128(u128::from(number % 70)));
     let mut activities: Vec<_> =
         (0..99).map(|number| Activity { event_id: id(number), ..activity(number) }).collect();
-    let good = std::mem::replace(&mut activities[80].properties, Some("[1,".into()));
+    let good = activities[80].properties.replace("[1,".into());
     assert!(matches!(write(&mut *store, &activities, 1), Err(Error::Rejected(_))));
     assert!(paths(database).is_empty());
     activities[80].properties = good;

@@ -33,6 +33,29 @@ def name_visitors(apps, schema_editor):
     infos.filter(visitor="").update(visitor=models.F("session_id"))
 
 
+def know_the_indexes(apps, schema_editor):
+    """Tells SQLite how many rows share a value, as migrations/sqlite/0001_djaffar.sql does.
+
+    Without that it does not look into each part of an index by rows, and reads the whole table.
+    """
+    if schema_editor.connection.vendor != "sqlite":
+        return
+    table = "djaffar_activity"
+    with schema_editor.connection.cursor() as cursor:
+        # Makes the table of the statistics.
+        cursor.execute(f'ANALYZE "{table}"')
+        cursor.execute("DELETE FROM sqlite_stat1 WHERE tbl = %s", [table])
+        cursor.executemany(
+            "INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (%s, %s, %s)",
+            [
+                (table, "djaffar_activity_date", "1000000 1"),
+                (table, "djaffar_activity_user", "1000000 65536 20"),
+                (table, "djaffar_activity_session", "1000000 65536 5"),
+                (table, "djaffar_activity_event_id", "1000000 1"),
+            ],
+        )
+
+
 class Migration(migrations.Migration):
     dependencies = [
         ("djaffar", "0001_initial"),
@@ -214,10 +237,18 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="activity",
-            index=djaffar.fields.IndexWherePresent(
+            index=djaffar.fields.IndexByRows(
                 condition=models.Q(("user__isnull", False)),
                 fields=["user", "date"],
-                name="djaffar_activity_user_date",
+                name="djaffar_activity_user",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="activity",
+            index=djaffar.fields.IndexByRows(
+                condition=models.Q(("session__isnull", False)),
+                fields=["session"],
+                name="djaffar_activity_session",
             ),
         ),
         migrations.AddConstraint(
@@ -228,4 +259,5 @@ class Migration(migrations.Migration):
                 name="djaffar_activity_event_id",
             ),
         ),
+        migrations.RunPython(know_the_indexes, migrations.RunPython.noop),
     ]
