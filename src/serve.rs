@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 use tracing::{info, warn};
@@ -52,13 +52,14 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
             show(activities);
         }
     };
+    let signals = Signals::catch()?;
     let drain = site.drain(config, reader, Arc::clone(&auth), on_stored)?;
     let welcome = site.alone.then(|| Welcome::new(site.database.as_ref()));
     let app = Arc::new(App::new(config, site.zone(config)?, auth, spool.clone(), welcome));
     let (stop, stopped) = watch::channel(false);
     let crew = start(listeners, lanes, &app, &stopped)?;
     banner(config, address, &site, &spool);
-    let ended = wait(&spool, &drain)?;
+    let ended = signals.wait(&spool, &drain);
     info!("stopping");
     stop.send_replace(true);
     for worker in crew {
@@ -151,24 +152,39 @@ enum Ended {
     Disk,
 }
 
-fn wait(spool: &Spool, drain: &Storing) -> Result<Ended, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime.context("signals")?.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return Ok(Ended::Asked),
-                _ = interrupt.recv() => return Ok(Ended::Asked),
-                () = tokio::time::sleep(WATCH) => if spool.poisoned() {
-                    return Ok(Ended::Disk);
-                } else if drain.is_over() {
-                    return Ok(Ended::Asked);
-                },
+/// SIGTERM and SIGINT, caught before anything is started that they must end in order.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("signals")?;
+        let entered = runtime.enter();
+        let terminate = signal(SignalKind::terminate()).context("signals")?;
+        let interrupt = signal(SignalKind::interrupt()).context("signals")?;
+        drop(entered);
+        Ok(Self { runtime, terminate, interrupt })
+    }
+
+    fn wait(mut self, spool: &Spool, drain: &Storing) -> Ended {
+        self.runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = self.terminate.recv() => return Ended::Asked,
+                    _ = self.interrupt.recv() => return Ended::Asked,
+                    () = tokio::time::sleep(WATCH) => if spool.poisoned() {
+                        return Ended::Disk;
+                    } else if drain.is_over() {
+                        return Ended::Asked;
+                    },
+                }
             }
-        }
-    });
-    ended.map_err(|error: io::Error| anyhow!("signals: {error}").into())
+        })
+    }
 }
 
 fn banner(config: &Config, address: SocketAddr, site: &Site, spool: &Spool) {
