@@ -33,7 +33,7 @@ use super::{
     client::is_trusted,
     pulse::{End, Guarded, Pulse, Pulses, SWEEP},
 };
-use crate::spool::{Committer, Lane, Mode};
+use crate::spool::{Committer, Lane};
 
 /// The largest head of a request, in bytes, and the most fields in it.
 const HEAD: usize = 16 * 1024;
@@ -136,8 +136,7 @@ pub fn run(
         .build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let mode = Mode::for_sync_time(lane.spool().stats().sync_time);
-        let committer = Committer::new(lane, mode).map_err(io::Error::other)?;
+        let committer = Committer::new(lane).map_err(io::Error::other)?;
         let commits = spawn_local(committer.clone().run());
         let thread = Thread {
             ingest: Rc::new(Ingest { app, committer: committer.clone() }),

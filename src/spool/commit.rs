@@ -1,6 +1,9 @@
 //! Group commit for a current-thread runtime: everyone who appends in the same turn of the event
 //! loop waits for one sync, and is woken on the same thread.
 //!
+//! The sync is done by a thread of the lane, while the event loop reads what comes next. Syncing on
+//! the thread of the event loop was measured beside it: a tenth slower (docs/performance.md).
+//!
 //! Nothing here is `Send`, so that waiting and waking cost no lock. Knows nothing of bytes.
 
 use std::{
@@ -9,32 +12,11 @@ use std::{
     rc::Rc,
     sync::mpsc,
     task::{Poll, Waker},
-    time::Duration,
 };
 
 use tokio::sync::{Notify, oneshot};
 
 use super::{Error, Lane, Spool, frame::Pending};
-
-/// From this on a sync is slow enough to be worth waking another thread for.
-const SLOW: Duration = Duration::from_millis(1);
-
-/// Where the syncs of a lane happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// On the thread of the runtime, which stands still meanwhile.
-    Inline,
-    /// On a thread of the lane, while the runtime gathers the next batch.
-    Thread,
-}
-
-impl Mode {
-    /// What suits a disk whose syncs take this long.
-    #[must_use]
-    pub fn for_sync_time(sync_time: Duration) -> Mode {
-        if sync_time > SLOW { Mode::Thread } else { Mode::Inline }
-    }
-}
 
 /// The asynchronous end of a lane. Clones are handles on the same lane.
 #[derive(Debug, Clone)]
@@ -53,20 +35,23 @@ struct Inner {
     closed: Rc<Batch>,
 }
 
-/// Who does the syncs.
+/// The thread that does the syncs.
 #[derive(Debug)]
-enum Sink {
-    Inline(Box<Lane>),
-    /// The thread's inbox, and its word that the lane is closed.
-    Thread(mpsc::Sender<Job>, oneshot::Receiver<()>),
+struct Sink {
+    jobs: mpsc::Sender<Job>,
+    /// Its word that the lane is closed.
+    ended: oneshot::Receiver<()>,
 }
 
 /// Work for the thread of a lane.
 #[derive(Debug)]
 struct Job {
     pending: Pending,
-    answer: oneshot::Sender<(Pending, Result<(), Error>)>,
+    answer: oneshot::Sender<Outcome>,
 }
+
+/// The records, for their memory, and how their commit went.
+type Outcome = (Pending, Result<(), Error>);
 
 /// Those who wait for the same sync.
 #[derive(Debug, Default)]
@@ -110,12 +95,9 @@ impl Committer {
     /// # Errors
     ///
     /// [`Error::Io`] when the thread cannot be started.
-    pub fn new(lane: Lane, mode: Mode) -> Result<Committer, Error> {
+    pub fn new(lane: Lane) -> Result<Committer, Error> {
         let spool = lane.spool();
-        let sink = match mode {
-            Mode::Inline => Sink::Inline(Box::new(lane)),
-            Mode::Thread => start(lane)?,
-        };
+        let sink = start(lane)?;
         Ok(Committer(Rc::new(Inner {
             spool,
             gathering: RefCell::default(),
@@ -172,7 +154,7 @@ impl Committer {
                 break;
             }
         }
-        if let Some(Sink::Thread(jobs, ended)) = self.0.sink.take() {
+        if let Some(Sink { jobs, ended }) = self.0.sink.take() {
             drop(jobs);
             // An error means that the thread has ended as well.
             let _ = ended.await;
@@ -192,35 +174,20 @@ impl Committer {
     async fn commit(&self) {
         let (pending, batch) = self.0.gathering.replace((self.0.emptied.take(), Rc::default()));
         let (mut pending, result) = match self.hand_over(pending) {
-            Ok(answer) => answer.await.unwrap_or_else(|_| (Pending::default(), Err(Error::Closed))),
-            Err(done) => done,
-        };
+            Some(answer) => answer.await.ok(),
+            None => None,
+        }
+        .unwrap_or_else(|| (Pending::default(), Err(Error::Closed)));
         pending.clear();
         self.0.emptied.replace(pending);
         batch.finish(result);
     }
 
-    /// Commits here (`Err`: the outcome), or asks the thread of the lane for it (`Ok`).
-    #[expect(clippy::type_complexity, reason = "used once, right above")]
-    fn hand_over(
-        &self,
-        pending: Pending,
-    ) -> Result<oneshot::Receiver<(Pending, Result<(), Error>)>, (Pending, Result<(), Error>)> {
-        match &mut *self.0.sink.borrow_mut() {
-            _ if pending.is_empty() => Err((pending, Ok(()))),
-            None => Err((pending, Err(Error::Closed))),
-            Some(Sink::Inline(lane)) => {
-                let result = lane.commit_pending(&pending);
-                Err((pending, result))
-            }
-            Some(Sink::Thread(jobs, _)) => {
-                let (answer, answered) = oneshot::channel();
-                match jobs.send(Job { pending, answer }) {
-                    Ok(()) => Ok(answered),
-                    Err(mpsc::SendError(job)) => Err((job.pending, Err(Error::Closed))),
-                }
-            }
-        }
+    /// Asks the thread of the lane for a commit; nothing when it has ended.
+    fn hand_over(&self, pending: Pending) -> Option<oneshot::Receiver<Outcome>> {
+        let (answer, answered) = oneshot::channel();
+        self.0.sink.borrow().as_ref()?.jobs.send(Job { pending, answer }).ok()?;
+        Some(answered)
     }
 }
 
@@ -241,5 +208,5 @@ fn start(mut lane: Lane) -> Result<Sink, Error> {
             let _ = end.send(());
         })
         .map_err(Error::io("start a thread for", &spool.0.disk.directory.path))?;
-    Ok(Sink::Thread(jobs, ended))
+    Ok(Sink { jobs, ended })
 }

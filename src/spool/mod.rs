@@ -141,7 +141,7 @@ mod scan;
 mod segment;
 mod shared;
 
-pub use commit::{Committer, Mode};
+pub use commit::Committer;
 pub use error::{Error, Full};
 pub use frame::MAX_PAYLOAD;
 pub use lane::Lane;
@@ -222,8 +222,6 @@ pub struct Stats {
     pub quarantined: u64,
     /// Whether two files in a row failed: nothing is accepted any more.
     pub poisoned: bool,
-    /// What one write and sync of a page took at the start (median).
-    pub sync_time: Duration,
 }
 
 /// A handle on an open spool. Cheap to clone; the directory stays locked while a handle, a lane
@@ -252,7 +250,6 @@ impl Spool {
             torn: self.0.torn.load(Ordering::Relaxed),
             quarantined: self.0.quarantined.load(Ordering::Relaxed),
             poisoned: self.poisoned(),
-            sync_time: self.0.sync_time,
         }
     }
 

@@ -13,7 +13,6 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
-    time::{Duration, Instant},
 };
 
 use uuid::Uuid;
@@ -22,7 +21,7 @@ use super::{
     Error, Lane, Options, Reader, Spool,
     directory::Directory,
     frame::Pending,
-    lane::{self, Active},
+    lane::Active,
     page::{PAGE, PAGE_BYTES},
     prepare::{self, Prepared, SMALL, Slot},
     retain::Retained,
@@ -31,9 +30,6 @@ use super::{
     segment::{Identity, Segment},
     shared::{Disk, Shared, Sleeper},
 };
-
-/// How long a sync takes where there is no room to try it: long, to be on the safe side.
-const UNKNOWN: Duration = Duration::from_millis(10);
 
 /// See [`Spool::open`].
 pub(super) fn open(options: Options) -> Result<(Spool, Vec<Lane>, Reader), Error> {
@@ -56,14 +52,12 @@ pub(super) fn open(options: Options) -> Result<(Spool, Vec<Lane>, Reader), Error
         made => made.map(Some),
     };
     let firsts = (0..options.lanes.max(1)).map(first).collect::<Result<Vec<_>, _>>()?;
-    let sync_time = firsts.iter().flatten().next().map_or(Ok(UNKNOWN), measure)?;
     let shared = Arc::new(Shared {
         limit_bytes: options.limit_bytes,
         damaged: AtomicU64::new(found.damaged),
         torn: AtomicU64::new(0),
         quarantined: AtomicU64::new(disk.directory.quarantined()),
         poisoned: AtomicBool::new(false),
-        sync_time,
         begun: Mutex::default(),
         sleeper: Sleeper::default(),
         lock,
@@ -171,22 +165,6 @@ fn blank(file: &File, bytes: u64) -> io::Result<bool> {
         }
     }
     Ok(true)
-}
-
-/// What a write and sync of one page takes: the median of three, on zeros that stay zeros.
-fn measure(prepared: &Prepared) -> Result<Duration, Error> {
-    let mut times = [Duration::ZERO; 3];
-    for time in &mut times {
-        let start = Instant::now();
-        let written = prepared.file.write_all_at(&[0; PAGE], PAGE_BYTES);
-        written
-            .and_then(|()| lane::sync(&prepared.file))
-            .map_err(Error::io("sync", &prepared.segment.path))?;
-        *time = start.elapsed();
-    }
-    times.sort();
-    let [_, median, _] = times;
-    Ok(median)
 }
 
 /// The lanes on their first segments, and the thread that makes the next ones.

@@ -7,7 +7,6 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::Thread,
-    time::Duration,
 };
 
 use uuid::Uuid;
@@ -34,7 +33,6 @@ pub(super) struct Shared {
     pub(super) torn: AtomicU64,
     pub(super) quarantined: AtomicU64,
     pub(super) poisoned: AtomicBool,
-    pub(super) sync_time: Duration,
     /// Segments that lanes began to use and the reader does not know yet, with their lanes.
     pub(super) begun: Mutex<Vec<(usize, Arc<Segment>)>>,
     pub(super) sleeper: Sleeper,

@@ -5,20 +5,17 @@ use std::{cell::RefCell, rc::Rc};
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::spool::{Committer, Error, Full, MAX_PAYLOAD, Mode};
+use crate::spool::{Committer, Error, Full, MAX_PAYLOAD};
 
-/// Runs a test in both modes.
 fn with_committer<F: Future<Output = ()>>(test: impl Fn(Committer, Spool, Reader) -> F) {
-    for mode in [Mode::Inline, Mode::Thread] {
-        let dir = directory();
-        let (spool, lane, reader) = open(options(dir.path()));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        LocalSet::new().block_on(&runtime, async {
-            let committer = Committer::new(lane, mode).unwrap();
-            tokio::task::spawn_local(committer.clone().run());
-            test(committer, spool, reader).await;
-        });
-    }
+    let dir = directory();
+    let (spool, lane, reader) = open(options(dir.path()));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let committer = Committer::new(lane).unwrap();
+        tokio::task::spawn_local(committer.clone().run());
+        test(committer, spool, reader).await;
+    });
 }
 
 #[test]
@@ -105,19 +102,17 @@ fn who_stops_waiting_harms_nobody() {
 
 #[test]
 fn everyone_who_waits_is_told_of_a_failure() {
-    for mode in [Mode::Inline, Mode::Thread] {
-        let dir = directory();
-        let (_spool, mut lane, mut reader) = open(options(dir.path()));
-        let prepared = &mut lane.active.as_mut().unwrap().prepared;
-        prepared.file = fs::File::open(&prepared.segment.path).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        LocalSet::new().block_on(&runtime, async {
-            let committer = Committer::new(lane, mode).unwrap();
-            tokio::task::spawn_local(committer.clone().run());
-            let (a, b) = tokio::join!(committer.append(b"a"), committer.append(b"b"));
-            assert!(matches!((a, b), (Err(Error::Io { .. }), Err(Error::Io { .. }))));
-            committer.append(b"c").await.unwrap();
-        });
-        assert_eq!(payloads(&batches(&mut reader)), [b"c"]);
-    }
+    let dir = directory();
+    let (_spool, mut lane, mut reader) = open(options(dir.path()));
+    let prepared = &mut lane.active.as_mut().unwrap().prepared;
+    prepared.file = fs::File::open(&prepared.segment.path).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let committer = Committer::new(lane).unwrap();
+        tokio::task::spawn_local(committer.clone().run());
+        let (a, b) = tokio::join!(committer.append(b"a"), committer.append(b"b"));
+        assert!(matches!((a, b), (Err(Error::Io { .. }), Err(Error::Io { .. }))));
+        committer.append(b"c").await.unwrap();
+    });
+    assert_eq!(payloads(&batches(&mut reader)), [b"c"]);
 }
