@@ -7,20 +7,12 @@
 //! so that a batch that is written twice changes nothing; and an `event_id` is stored once.
 
 mod moment;
+mod schema;
 mod sqlite;
-mod sqlite_directory;
-mod sqlite_history;
-mod sqlite_key;
-mod sqlite_link;
-mod sqlite_room;
-mod sqlite_rows;
-mod sqlite_schema;
-mod sqlite_tokens;
+mod tokens;
 
 #[cfg(test)]
 pub(crate) mod conformance;
-#[cfg(test)]
-mod sqlite_tests;
 
 use std::path::Path;
 

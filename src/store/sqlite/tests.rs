@@ -7,8 +7,10 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::conformance::{self, activity};
 use super::*;
+use crate::activity::{Activity, Micros};
+use crate::store::conformance::{self, activity};
+use crate::store::*;
 
 /// Long enough for every test: the folders go when the test ends.
 struct File {

@@ -6,11 +6,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
-use super::Error;
-
-/// What to say where tables are missing.
-pub(super) const RUN_MIGRATE: &str = "run `djaffar migrate --database URL` \
-    (or `python manage.py migrate djaffar` where the Django app is installed)";
+use crate::store::Error;
+use crate::store::schema::RUN_MIGRATE;
 
 /// A connection that is made when first used, and again when the file behind the path is another
 /// one: who writes to a file that was moved away loses what he writes.

@@ -7,10 +7,10 @@ use rusqlite::{Connection, Statement, params};
 use serde::de::IgnoredAny;
 use uuid::fmt::Simple;
 
-use super::sqlite_key::KeyColumn;
-use super::sqlite_link::Failure;
-use super::{Batch, Error, Moments, NewSession};
+use super::key::KeyColumn;
+use super::link::Failure;
 use crate::activity::{Activity, Micros};
+use crate::store::{Batch, Error, Moments, NewSession};
 
 /// What a row of an activity needs; [`Rows::bind`] follows this order.
 const COLUMNS: usize = 10;

@@ -4,6 +4,16 @@
 //! lock at once (`BEGIN IMMEDIATE`), and a lock that lasts is an outage like any other. The
 //! journal mode of such a file is left alone; our own is in WAL mode.
 
+mod directory;
+mod history;
+mod key;
+mod link;
+mod room;
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,16 +21,15 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use uuid::Uuid;
 
-use super::sqlite_directory::SqliteDirectory;
-use super::sqlite_history::SqliteHistory;
-use super::sqlite_key::KeyColumn;
-use super::sqlite_link::{Failure, Link, RUN_MIGRATE, Setup};
-use super::sqlite_room;
-use super::sqlite_rows::Rows;
+use super::schema::{RUN_MIGRATE, check_superuser};
 use super::{
     Batch, Cursor, Database, Directory, Error, History, Moments, Owner, Settings, Store, Superuser,
-    sqlite_schema,
 };
+use directory::SqliteDirectory;
+use history::SqliteHistory;
+use key::KeyColumn;
+use link::{Failure, Link, Setup};
+use rows::Rows;
 
 /// EXTRA is FULL, and where the journal is not a WAL it also syncs the directory: without that a
 /// power cut may undo a commit. A large WAL is checkpointed seldom, and an index page that many
@@ -53,30 +62,24 @@ impl SqliteDatabase {
 
 impl Database for SqliteDatabase {
     fn owner(&self) -> Result<Owner, Error> {
-        sqlite_schema::owner(&self.path)
+        schema::owner(&self.path)
     }
 
     fn check(&self) -> Result<(), Error> {
-        sqlite_schema::check(&self.path, &self.settings.users)
+        schema::check(&self.path, &self.settings.users)
     }
 
     fn migrate(&self) -> Result<(), Error> {
-        sqlite_schema::migrate(&self.path, &self.settings.users)
+        schema::migrate(&self.path, &self.settings.users)
     }
 
     fn legacy_sessions(&self) -> Result<bool, Error> {
-        sqlite_schema::legacy_sessions(&self.path)
+        schema::legacy_sessions(&self.path)
     }
 
     fn create_superuser(&self, user: &Superuser<'_>) -> Result<(), Error> {
-        if self.settings.users.table != "auth_user" {
-            return Err(Error::Schema(format!(
-                "the users are in {}, a table of the site's own: run `python manage.py \
-                 createsuperuser`",
-                self.settings.users.table
-            )));
-        }
-        sqlite_schema::create_superuser(&self.path, user, &self.moments)
+        check_superuser(&self.settings.users, user.username)?;
+        schema::create_superuser(&self.path, user, &self.moments)
     }
 
     fn file(&self) -> Option<&Path> {
@@ -162,7 +165,7 @@ impl Store for Sqlite {
 
     fn write(&mut self, batch: &Batch<'_>) -> Result<u64, Error> {
         self.connect()?;
-        self.link.with(|connection| sqlite_room::ensure(connection, batch))?;
+        self.link.with(|connection| room::ensure(connection, batch))?;
         if self.known.len() > KNOWN_SESSIONS {
             self.known.clear();
         }

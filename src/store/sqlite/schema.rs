@@ -9,52 +9,16 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
-use super::sqlite_link::{Failure, Link, Setup};
-use super::{Error, Moments, Owner, Superuser, Users};
+use super::link::{Failure, Link, Setup};
+use crate::store::{Error, Moments, Owner, Superuser, Users, schema};
 
-const DJANGO: &str = include_str!("../../migrations/sqlite/django.sql");
+const DJANGO: &str = include_str!("../../../migrations/sqlite/django.sql");
 
 /// Our migrations: the first is version 1, and so on.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_djaffar.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_djaffar.sql")];
 
 const SETUP: Setup =
     Setup { patience: Duration::from_secs(5), pragmas: "PRAGMA synchronous = EXTRA;" };
-
-/// The tables, and the columns of each that we read or write.
-const NEEDED: &[(&str, &[&str])] = &[
-    ("django_session", &["session_key", "session_data", "expire_date"]),
-    (
-        "djaffar_activity",
-        &[
-            "id",
-            "user_id",
-            "session_id",
-            "ip_address",
-            "date",
-            "path",
-            "referer",
-            "received_at",
-            "event_id",
-            "name",
-            "properties",
-        ],
-    ),
-    (
-        "djaffar_sessioninfo",
-        &[
-            "session_id",
-            "user_agent",
-            "visitor",
-            "browser",
-            "os",
-            "device",
-            "bot",
-            "country",
-            "created_at",
-        ],
-    ),
-    ("djaffar_spool_cursor", &["spool", "segment", "position"]),
-];
 
 fn read<T>(
     path: &Path,
@@ -91,46 +55,8 @@ pub(super) fn check(path: &Path, users: &Users) -> Result<(), Error> {
     read(path, |connection| Ok(check_in(connection, users)?))?.map_err(Error::Schema)
 }
 
-/// The outer result is SQLite's, the inner one says what is amiss and what to do.
 fn check_in(connection: &Connection, users: &Users) -> rusqlite::Result<Result<(), String>> {
-    let owner = owner_of(connection)?;
-    let wanted = [users.id.as_str(), users.password.as_str()];
-    let mut needed = vec![(users.table.as_str(), wanted.as_slice())];
-    needed.extend_from_slice(NEEDED);
-    for (table, wanted) in needed {
-        let present = columns(connection, table)?;
-        let lacks: Vec<_> =
-            wanted.iter().filter(|name| !present.iter().any(|had| had == *name)).copied().collect();
-        if !lacks.is_empty() {
-            let what = match present.is_empty() {
-                true => format!("there is no table {table}"),
-                false => format!("the table {table} has no {}", lacks.join(", ")),
-            };
-            let ours = table.starts_with("djaffar_");
-            return Ok(Err(format!("{what}: {}", advice(owner, ours, !present.is_empty()))));
-        }
-    }
-    Ok(Ok(()))
-}
-
-fn advice(owner: Owner, ours: bool, is_old: bool) -> &'static str {
-    match (owner, ours) {
-        (Owner::DjangoApp, true) if is_old => {
-            "these are the tables of an older django-djaffar; upgrade it (`pip install --upgrade \
-             django-djaffar`) and run `python manage.py migrate djaffar`"
-        }
-        (Owner::DjangoApp, true) => "run `python manage.py migrate djaffar`",
-        (_, true) if is_old => {
-            "another program made it; rename it, then run `djaffar migrate --database URL`"
-        }
-        (Owner::Nobody | Owner::Djaffar, _) | (Owner::Django, true) => {
-            "run `djaffar migrate --database URL`"
-        }
-        (Owner::Django | Owner::DjangoApp, false) => {
-            "run `python manage.py migrate` (with django.contrib.sessions and the app of \
-             AUTH_USER_MODEL in INSTALLED_APPS), and set the user table as AUTH_USER_MODEL has it"
-        }
-    }
+    schema::complete(owner_of(connection)?, users, |table| columns(connection, table))
 }
 
 pub(super) fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
@@ -182,16 +108,8 @@ fn apply(connection: &Connection, users: &Users) -> Result<(), Failure> {
     )?;
     let sql = "SELECT coalesce(max(version), 0) FROM djaffar_schema_version";
     let have: u32 = connection.query_row(sql, [], |row| row.get(0))?;
-    let have = have as usize;
-    if have > MIGRATIONS.len() {
-        return Err(Error::Schema(format!(
-            "the tables are of version {have}, and this djaffar knows {}: upgrade djaffar",
-            MIGRATIONS.len()
-        ))
-        .into());
-    }
     let user_id = key_type(connection, users)?;
-    for (version, sql) in (1_u32..).zip(MIGRATIONS).skip(have) {
+    for (version, sql) in schema::outstanding(MIGRATIONS, have)? {
         connection.execute_batch(&sql.replace("{user_id}", &user_id))?;
         connection.execute(
             "INSERT INTO djaffar_schema_version (version, applied) VALUES (?1, datetime('now'))",
@@ -207,18 +125,7 @@ fn key_type(connection: &Connection, users: &Users) -> Result<String, Failure> {
         .prepare_cached("SELECT lower(type) FROM pragma_table_info(?1) WHERE name = ?2")?
         .query_row([&users.table, &users.id], |row| row.get(0))
         .optional()?;
-    // Whatever it is goes into SQL.
-    let is_plain = |text: &String| {
-        text.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, ' ' | '(' | ')'))
-    };
-    declared.filter(is_plain).ok_or_else(|| {
-        Error::Schema(format!(
-            "there is no table {} with a key {}: run `python manage.py migrate` first, and set \
-             the user table as AUTH_USER_MODEL has it",
-            users.table, users.id
-        ))
-        .into()
-    })
+    Ok(schema::key_type(declared, users)?)
 }
 
 pub(super) fn legacy_sessions(path: &Path) -> Result<bool, Error> {
@@ -226,10 +133,8 @@ pub(super) fn legacy_sessions(path: &Path) -> Result<bool, Error> {
         if matches!(owner_of(connection)?, Owner::Nobody | Owner::Djaffar) {
             return Ok(false);
         }
-        // Django 3.1 came with this migration, and with the new format of session data.
-        let sql = "SELECT count(*) = 0 FROM django_migrations WHERE app = 'auth' \
-                   AND name = '0012_alter_user_first_name_max_length'";
-        Ok(connection.query_row(sql, [], |row| row.get(0))?)
+        let sql = "SELECT count(*) = 0 FROM django_migrations WHERE app = 'auth' AND name = ?1";
+        Ok(connection.query_row(sql, [schema::NEW_SESSIONS], |row| row.get(0))?)
     })
 }
 
@@ -241,9 +146,6 @@ pub(super) fn create_superuser(
     let joined = moments
         .text(user.now)
         .ok_or_else(|| Error::Rejected("the clock is outside of the years 1 to 9999".into()))?;
-    if user.username.trim().is_empty() || user.username.chars().count() > 150 {
-        return Err(Error::Rejected("a user's name has 1 to 150 characters".into()));
-    }
     // `last_login` is set, as Django before 1.8 did: its migrations of then, which an adopting
     // Django runs, do not take NULL.
     let sql = "INSERT INTO auth_user (username, email, password, date_joined, last_login, \
@@ -252,11 +154,7 @@ pub(super) fn create_superuser(
     let params = params![user.username, user.email, user.password, joined];
     let made = Link::new(path, SETUP).with(|connection| Ok(connection.execute(sql, params)?))?;
     match made {
-        0 => Err(Error::Rejected(format!(
-            "there is a user {} already: choose another name, or change the password with \
-             `python manage.py changepassword`",
-            user.username
-        ))),
+        0 => Err(schema::name_is_taken(user.username)),
         _ => Ok(()),
     }
 }

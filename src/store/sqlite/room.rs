@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::sqlite_link::Failure;
-use super::{Batch, Error};
+use super::link::Failure;
 use crate::activity::Activity;
+use crate::store::{Batch, Error};
 
 /// What a row may add to the log beside its own bytes: a page of each index, in each of its forms.
 const PAGES_OF_A_ROW: u64 = 32 << 10;

@@ -8,10 +8,10 @@ use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Params, Row};
 use uuid::Uuid;
 
-use super::moment::parse;
-use super::sqlite_key::KeyColumn;
-use super::sqlite_link::{Link, Setup};
-use super::{Error, History, StoredActivity, StoredSession};
+use super::key::KeyColumn;
+use super::link::{Link, Setup};
+use crate::store::moment::parse;
+use crate::store::{Error, History, StoredActivity, StoredSession};
 
 const READER: Setup = Setup {
     patience: Duration::from_secs(5),

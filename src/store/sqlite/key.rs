@@ -4,7 +4,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
-use super::Key;
+use crate::store::Key;
 
 /// How a column holds primary keys of users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

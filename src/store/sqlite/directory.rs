@@ -6,20 +6,25 @@ use std::time::Duration;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::moment::parse;
-use super::sqlite_key::{KeyColumn, quote};
-use super::sqlite_link::{Failure, Link, Setup};
-use super::{
-    Directory, Error, Key, Moments, SessionRow, Settings, TokenKey, TokenRow, TokenTables, UserRow,
-    Users, sqlite_tokens,
-};
+use super::key::{KeyColumn, quote};
+use super::link::{Failure, Link, Setup};
+use super::schema::columns;
 use crate::activity::Micros;
+use crate::store::moment::parse;
+use crate::store::tokens::{self, Dialect};
+use crate::store::{
+    Directory, Error, Key, Moments, SessionRow, Settings, TokenKey, TokenRow, TokenTables, UserRow,
+    Users, schema,
+};
 
 /// A request waits for this connection.
 const READER: Setup = Setup {
     patience: Duration::from_millis(100),
     pragmas: "PRAGMA query_only = 1; PRAGMA mmap_size = 0; PRAGMA cache_size = -4096;",
 };
+
+const DIALECT: Dialect =
+    Dialect { quote, parameter: |number| format!("?{number}"), text: "text", exact: "" };
 
 /// The look-ups of an SQLite file.
 #[derive(Debug)]
@@ -95,9 +100,9 @@ impl Directory for SqliteDirectory {
     fn tokens(&mut self, key: TokenKey<'_>) -> Result<Vec<TokenRow>, Error> {
         let Shape { keys, user, from } = self.shape()?;
         let Self { link, moments, tables, .. } = self;
-        let Some(select) =
-            link.with(|connection| sqlite_tokens::select(connection, tables, key))?
-        else {
+        let table = tokens::table(tables, key);
+        let present = link.with(|connection| Ok(columns(connection, table)?))?;
+        let Some(select) = tokens::select(DIALECT, table, &present, key) else {
             return Ok(Vec::new());
         };
         let id = quote(&self.users.id);
@@ -126,12 +131,7 @@ impl Directory for SqliteDirectory {
 
 fn shape(connection: &mut Connection, users: &Users) -> Result<Shape, Failure> {
     let Some(keys) = KeyColumn::of(connection, &users.table, &users.id)? else {
-        return Err(Error::Schema(format!(
-            "there is no table {} with a column {}: set the user table as AUTH_USER_MODEL of the \
-             site has it, and run `python manage.py migrate`",
-            users.table, users.id
-        ))
-        .into());
+        return Err(schema::no_users(users).into());
     };
     let active = match KeyColumn::of(connection, &users.table, &users.is_active)? {
         Some(_) => format!("u.{}", quote(&users.is_active)),
