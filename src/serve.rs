@@ -25,7 +25,7 @@ use crate::{
     config::{Config, LogFormat},
     failure::Failure,
     http::{App, listen, welcome::Welcome},
-    site::{self, Site, Storing},
+    site::{self, Keys, Site, Storing},
     spool::{self, Lane, Spool},
     store::Owner,
 };
@@ -55,11 +55,12 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let signals = Signals::catch()?;
     let drain = site.drain(config, reader, Arc::clone(&auth), on_stored)?;
     let welcome = site.alone.then(|| Welcome::new(site.database.as_ref()));
-    let app = Arc::new(App::new(config, site.zone(config)?, auth, spool.clone(), welcome));
+    let app = App::new(config, site.zone(config)?, Arc::clone(&auth), spool.clone(), welcome);
+    let app = Arc::new(app);
     let (stop, stopped) = watch::channel(false);
     let crew = start(listeners, lanes, &app, &stopped)?;
     banner(config, address, &site, &spool);
-    let ended = signals.wait(&spool, &drain);
+    let ended = signals.wait(&spool, &drain, Keys::new(config, &site, &auth));
     info!("stopping");
     stop.send_replace(true);
     for worker in crew {
@@ -88,13 +89,15 @@ pub fn check(config: &Config) -> Result<(), Failure> {
         }
     }
     let made = matches!(database.owner()?, Owner::Nobody | Owner::Djaffar);
-    if made && !config.secret_key_file.exists() {
+    let secrets = if made && !config.secret_key_file.exists() {
         println!("secret key: none yet; `djaffar serve` makes it");
+        None
     } else {
-        config.secrets(false)?;
+        let secrets = config.secrets(false)?;
         println!("secret key: good");
-    }
-    site::check_credentials(config)?;
+        Some(secrets)
+    };
+    site::check_credentials(config, secrets.as_ref())?;
     println!("sessions ({}) and tokens: can be read", config.session_engine);
     if config.trusted_proxy.is_empty() && !config.listen.ip().is_loopback() {
         println!("trusted_proxy: none; behind a proxy every activity has the proxy's address");
@@ -152,11 +155,14 @@ enum Ended {
     Disk,
 }
 
-/// SIGTERM and SIGINT, caught before anything is started that they must end in order.
+/// SIGTERM and SIGINT, caught before anything is started that they must end in order; and SIGHUP,
+/// which has the keys read again, unless it says that the terminal is gone.
 struct Signals {
     runtime: tokio::runtime::Runtime,
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    at_terminal: bool,
 }
 
 impl Signals {
@@ -166,20 +172,28 @@ impl Signals {
         let entered = runtime.enter();
         let terminate = signal(SignalKind::terminate()).context("signals")?;
         let interrupt = signal(SignalKind::interrupt()).context("signals")?;
+        let hangup = signal(SignalKind::hangup()).context("signals")?;
         drop(entered);
-        Ok(Self { runtime, terminate, interrupt })
+        let at_terminal = io::stdin().is_terminal();
+        Ok(Self { runtime, terminate, interrupt, hangup, at_terminal })
     }
 
-    fn wait(mut self, spool: &Spool, drain: &Storing) -> Ended {
+    fn wait(mut self, spool: &Spool, drain: &Storing, mut keys: Keys<'_>) -> Ended {
         self.runtime.block_on(async {
             loop {
                 tokio::select! {
                     _ = self.terminate.recv() => return Ended::Asked,
                     _ = self.interrupt.recv() => return Ended::Asked,
+                    _ = self.hangup.recv() => match self.at_terminal {
+                        true => return Ended::Asked,
+                        false => keys.look_now(),
+                    },
                     () = tokio::time::sleep(WATCH) => if spool.poisoned() {
                         return Ended::Disk;
                     } else if drain.is_over() {
                         return Ended::Asked;
+                    } else {
+                        keys.look();
                     },
                 }
             }

@@ -24,7 +24,7 @@ class Failed(Exception):
 
 def user_of(request: HttpRequest) -> Any:
     """The user who sends it, or ``None``."""
-    user = _by_rest_framework(request) if _uses_rest_framework() else _by_session(request)
+    user = _by_rest_framework(request) if uses_rest_framework() else _by_session(request)
     return user if user is not None and user.is_authenticated and user.pk is not None else None
 
 
@@ -32,7 +32,8 @@ def _by_session(request: HttpRequest) -> Any:
     return get_user(request) if hasattr(request, "session") else None
 
 
-def _uses_rest_framework() -> bool:
+def uses_rest_framework() -> bool:
+    """Whether the site says how it authenticates."""
     return apps.is_installed("rest_framework") or hasattr(settings, "REST_FRAMEWORK")
 
 

@@ -13,11 +13,9 @@ from django.core.checks import register as register_check
 from django.db import connections, router
 from django.urls import NoReverseMatch, reverse
 
-from djaffar import options
+from djaffar import _djaffar, options, server, server_sessions
 from djaffar.models import Activity
 
-#: Engines whose sessions the server reads.
-READABLE = ["django.contrib.sessions.backends.db"]
 #: The first version without the fault of WAL mode (sqlite.org/wal.html, "WAL-reset").
 SOUND_SQLITE = (3, 51, 3)
 
@@ -43,16 +41,23 @@ def proxy(**_: Any) -> list[Warning]:
 
 
 def engine(**_: Any) -> list[Warning]:
-    if settings.SESSION_ENGINE in READABLE:
-        return []
+    """Judged by the server's own code, so that both always say the same."""
+    given = getattr(settings, "DJAFFAR", {})
+    try:
+        said, wrong = server_sessions.said()
+    except Exception as error:
+        said, wrong = {}, [f"SESSION_ENGINE or its cache cannot be used ({error})."]
+    if server.names_sessions(given):
+        said, wrong = said | {n: v for n, v in given.items() if n.startswith("session_")}, []
+    if not wrong and (trouble := _djaffar.trouble(server.as_toml(said))):
+        wrong = [f"{trouble}."]
     return [
         Warning(
-            f"`manage.py djaffar serve` cannot read the sessions of {settings.SESSION_ENGINE}: "
-            "its visitors would all be anonymous.",
-            hint=f"Set SESSION_ENGINE to one of {', '.join(READABLE)}, or stay with the endpoint "
-            "inside Django, which reads all.",
+            f"`manage.py djaffar serve` cannot read the sessions. {sentence}",
+            hint="Until then, stay with the endpoint inside Django, which reads all.",
             id="djaffar.W002",
         )
+        for sentence in wrong
     ]
 
 

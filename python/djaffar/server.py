@@ -4,29 +4,121 @@
 wins over what is derived here; the environment (``DJAFFAR_LISTEN``) and flags win over both.
 """
 
+import json
 import os
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.management.base import CommandError
 from django.db import connections, router
 from django.db.migrations.executor import MigrationExecutor
 from django.urls import NoReverseMatch, reverse
 
+from djaffar import server_sessions, server_tokens
 from djaffar.models import Activity
 
 
-def derived() -> dict[str, Any]:
-    """What the settings of Django say, under the names of djaffar's options."""
-    said = {
+@dataclass
+class Derived:
+    """What the settings of Django say."""
+
+    #: By the names of djaffar's options.
+    options: dict[str, Any]
+    #: What JWTs are verified with, where that is not SECRET_KEY.
+    jwt_key: str | None
+    #: What will not work, and how to mend it.
+    wrong: list[str]
+    #: What differs from Django and does little harm.
+    notes: list[str]
+
+
+def derived() -> Derived:
+    """All of it. What ``settings.DJAFFAR`` says is taken as it is."""
+    given = {
+        name: str(value) if isinstance(value, os.PathLike) else value
+        for name, value in getattr(settings, "DJAFFAR", {}).items()
+    }
+    sessions, wrong = server_sessions.said()
+    tokens = server_tokens.said()
+    wrong = _users_wrong() + _databases_wrong() + ([] if names_sessions(given) else wrong)
+    backends = list(settings.AUTHENTICATION_BACKENDS) if tokens.by_session else []
+    options = {
         "database": database_url(),
         "prefix": prefix(),
+        "allowed_host": _hosts(),
         "time_zone": settings.TIME_ZONE,
         "use_tz": settings.USE_TZ,
-        "user_table": get_user_model()._meta.db_table,
-        "authentication_backend": list(settings.AUTHENTICATION_BACKENDS),
+        "hashing": "sha256",
+        "authentication_backend": backends,
+        **_users(),
+        **_cookie(),
+        **sessions,
+        **tokens.options,
+        **given,
+    }
+    if "token" in given:
+        return Derived(options, tokens.jwt_key, wrong, [])
+    return Derived(options, tokens.jwt_key, wrong + tokens.wrong, tokens.notes)
+
+
+def names_sessions(given: dict[str, Any]) -> bool:
+    """Whether the site says itself how the server is to read its sessions."""
+    return any(name in given for name in ("session_engine", "session_cache", "session_serializer"))
+
+
+def _users() -> dict[str, str]:
+    user = get_user_model()._meta
+    return {
+        "user_table": user.db_table,
+        "user_id_column": user.pk.column,
+        "user_password_column": user.get_field("password").column,
+        "user_active_column": _active_column() or "",
+    }
+
+
+def _active_column() -> str | None:
+    """Where Django finds whether a user may log in; a user model without it has active users."""
+    field = getattr(get_user_model(), "is_active", None)
+    column = getattr(getattr(field, "field", None), "column", None)
+    return column
+
+
+def _users_wrong() -> list[str]:
+    """What the server cannot do with the users of this site."""
+    user = get_user_model()
+    label, advice = user._meta.label, "stay with the endpoint inside Django"
+    wrong = []
+    if user._meta.get_field("password").model is not user:
+        wrong.append(f"{label} has its password in another table: {advice}.")
+    if user.get_session_auth_hash is not AbstractBaseUser.get_session_auth_hash:
+        wrong.append(f"{label} has a get_session_auth_hash of its own: {advice}.")
+    if _active_column() is None and getattr(user, "is_active", True) is not True:
+        wrong.append(f"{label}.is_active is in no column: {advice}.")
+    return wrong
+
+
+def _databases_wrong() -> list[str]:
+    """One database for activities, users and sessions: the server has one address."""
+    from django.contrib.sessions.models import Session
+
+    ours = router.db_for_write(Activity)
+    others = {"the users": get_user_model(), "the sessions": Session}
+    if settings.SESSION_ENGINE.rpartition(".")[2] not in ("db", "cached_db"):
+        del others["the sessions"]
+    return [
+        f"The activities are in the database {ours!r} and {what} in {router.db_for_read(model)!r}: "
+        "the server needs both in one (DATABASE_ROUTERS), or stay with the endpoint inside Django."
+        for what, model in others.items()
+        if router.db_for_read(model) != ours
+    ]
+
+
+def _cookie() -> dict[str, Any]:
+    return {
         "session_cookie_name": settings.SESSION_COOKIE_NAME,
         "session_cookie_age": settings.SESSION_COOKIE_AGE,
         "session_cookie_domain": settings.SESSION_COOKIE_DOMAIN or "",
@@ -36,15 +128,12 @@ def derived() -> dict[str, Any]:
         "session_cookie_samesite": settings.SESSION_COOKIE_SAMESITE or "off",
         "session_expire_at_browser_close": settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,
     }
-    if hosts := hosts_by_name():
-        said["allowed_host"] = hosts
-    return said | getattr(settings, "DJAFFAR", {})
 
 
-def hosts_by_name() -> list[str]:
-    """ALLOWED_HOSTS, where they are names and not patterns; the proxy in front knows them too."""
+def _hosts() -> list[str]:
+    """ALLOWED_HOSTS, as Django reads it (django.http.request.HttpRequest.get_host)."""
     hosts = list(settings.ALLOWED_HOSTS)
-    return [] if any(host.startswith((".", "*")) for host in hosts) else hosts
+    return hosts or ([".localhost", "127.0.0.1", "[::1]"] if settings.DEBUG else [])
 
 
 def prefix() -> str:
@@ -78,32 +167,16 @@ def database_url() -> str:
     return f"{schemes[kind]}://{who}{quote(host, safe='')}{port}/{quote(name, safe='')}"
 
 
-def as_environment(said: dict[str, Any]) -> dict[str, str]:
-    """Options as environment variables; what the environment has already said stays."""
-    values = {f"DJAFFAR_{name.upper()}": _text(value, ",") for name, value in said.items()}
-    return {name: value for name, value in values.items() if name not in os.environ}
-
-
-def as_toml(said: dict[str, Any]) -> str:
+def as_toml(options: dict[str, Any]) -> str:
     """Options as djaffar.toml."""
-    return "".join(f"{name} = {_toml(value)}\n" for name, value in said.items())
-
-
-def _text(value: Any, separator: str) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return separator.join(_text(item, separator) for item in value)
-    return str(value)
+    return "".join(f"{name} = {_toml(value)}\n" for name, value in options.items())
 
 
 def _toml(value: Any) -> str:
-    if isinstance(value, (bool, int)):
-        return _text(value, "")
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_toml(item) for item in value)}]"
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
+    # The texts, numbers and truths of JSON are those of TOML, but for DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def pending() -> str | None:
@@ -123,19 +196,3 @@ def pending() -> str | None:
             "run `manage.py migrate djaffar --fake`."
         )
     return "The tables are not there, or old: run `manage.py migrate djaffar`."
-
-
-def limits() -> list[str]:
-    """What of this site the server does not understand yet, and what to do."""
-    user = get_user_model()
-    key = user._meta.pk
-    wrong = []
-    columns = {"the primary key": (key, "id")}
-    columns["the password"] = (user._meta.get_field("password"), "password")
-    for what, (field, expected) in columns.items():
-        if field.column != expected:
-            wrong.append(
-                f"{what} of {user._meta.label} is in the column {field.column}, and djaffar looks "
-                f"for {expected}: stay with the endpoint inside Django."
-            )
-    return wrong

@@ -38,6 +38,12 @@ fn main(py: Python<'_>, arguments: Vec<String>) -> PyResult<u8> {
     }))
 }
 
+/// What cannot work in these options, written as `djaffar.toml`; `None` where nothing is amiss.
+#[pyfunction]
+fn trouble(toml: &str) -> Option<String> {
+    djaffar::config::Config::parse(toml).err().map(|error| error.to_string())
+}
+
 /// What the Django app takes from Rust.
 #[pymodule(gil_used = false)]
 fn _djaffar(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -49,5 +55,6 @@ fn _djaffar(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Activity>()?;
     module.add_class::<Invalid>()?;
     module.add_class::<Request>()?;
+    module.add_function(wrap_pyfunction!(trouble, module)?)?;
     module.add_function(wrap_pyfunction!(main, module)?)
 }

@@ -19,6 +19,8 @@ OLD = """[
  "ip_address": "127.0.0.1", "date": "2016-12-29T07:35:22.571Z", "path": "/", "referer": ""}}
 ]"""
 
+BACKENDS = "django.contrib.sessions.backends."
+
 
 def dump(*models):
     out = io.StringIO()
@@ -71,7 +73,14 @@ def test_the_fixture_for_tests_of_a_site(djaffar_activities, client):
             [],
         ),
         ({}, checks.engine, []),
+        ({"SESSION_ENGINE": BACKENDS + "signed_cookies"}, checks.engine, []),
+        ({"SESSION_ENGINE": BACKENDS + "cache"}, checks.engine, ["djaffar.W002"]),
         ({"SESSION_ENGINE": "shop.sessions"}, checks.engine, ["djaffar.W002"]),
+        (
+            {"SESSION_ENGINE": "shop.sessions", "DJAFFAR": {"session_engine": "db"}},
+            checks.engine,
+            [],
+        ),
         ({}, checks.url, []),
         ({"ROOT_URLCONF": "no_urls"}, checks.url, ["djaffar.W003"]),
     ],

@@ -1,105 +1,33 @@
 """``manage.py djaffar serve|check|config``: the server beside the same site, on the same database."""
 
-import json
-import os
-import re
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
+from serving import LOGIN, Site, classes, post
 
-HERE = Path(__file__).parent
-DATE = "2016-12-29T07:35:22.571Z"
-# A user of each kind: the site makes one, logs in, and prints the session key.
-LOGIN = """
-from importlib import import_module
+USERS = ["auth.User", "people.UuidUser", "people.TextUser", "people.OddUser"]
+# The same activity by the view, as the user whose key comes last.
+VIEW = """
+import sys
 from django.conf import settings
-from django.contrib.auth import get_user_model, login
-from django.http import HttpRequest
-user = get_user_model().objects.create_user("jeff@example.com", password="pw")
-request = HttpRequest()
-request.session = import_module(settings.SESSION_ENGINE).SessionStore()
-login(request, user, settings.AUTHENTICATION_BACKENDS[0])
-request.session.save()
-print(request.session.session_key, user.pk)
-"""
-READ = """
-import json
-from djaffar.models import Activity
-rows = Activity.objects.order_by("id").values_list("path", "user", "session_id", "info__visitor")
-print(json.dumps(list(rows), default=str))
+from django.contrib.auth import get_user_model
+from django.test import Client
+client = Client()
+client.force_login(get_user_model().objects.get(), settings.AUTHENTICATION_BACKENDS[0])
+data = {"date": "2016-12-29T07:35:22.571Z", "path": "/by-the-view"}
+print(client.post("/djaffar/log/", data, headers={"Host": "127.0.0.1"}).status_code)
 """
 
 
-class Site:
-    def __init__(self, folder, **changes):
-        self.folder = folder
-        self.database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db")}
-        self.user_model = changes.pop("AUTH_USER_MODEL", "auth.User")
-        spool = {
-            "spool": str(folder / "spool"),
-            "listen": "127.0.0.1:0",
-            **changes.pop("DJAFFAR", {}),
-        }
-        self.settings = {"ALLOWED_HOSTS": ["127.0.0.1"], "DJAFFAR": spool, **changes}
-
-    def options(self):
-        environment = {
-            **os.environ,
-            "PYTHONPATH": f"{HERE / 'site'}:{os.environ.get('PYTHONPATH', '')}",
-            "SITE_DATABASE": json.dumps(self.database),
-            "SITE_USER_MODEL": self.user_model,
-            "SITE_SETTINGS": json.dumps(self.settings),
-        }
-        return {"env": environment, "cwd": self.folder, "text": True}
-
-    def manage(self, *arguments, code=0):
-        command = [sys.executable, str(HERE / "site" / "manage.py"), *arguments]
-        done = subprocess.run(command, capture_output=True, **self.options())
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout if code == 0 else done.stdout + done.stderr
-
-    def script(self, text):
-        return self.manage("shell", "-v0", "-c", text).splitlines()[-1]
-
-    def serve(self, *arguments):
-        command = [sys.executable, str(HERE / "site" / "manage.py"), "djaffar", "serve", *arguments]
-        child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self.options()
-        )
-        url = None
-        for line in child.stdout:
-            url = url or re.search(r"http://127\.0\.0\.1:\d+", line)
-            # Until then a signal would just end it.
-            if url and "Stop" in line:
-                return child, url[0]
-        raise AssertionError("it did not start")
-
-    def rows(self, count):
-        until = time.monotonic() + 20
-        while len(rows := json.loads(self.script(READ))) < count:
-            assert time.monotonic() < until, rows
-        return rows
-
-
-def post(url, key, path="/"):
-    body = f"date={DATE}&path={path}".encode()
-    request = urllib.request.Request(url, body, {"Cookie": f"sessionid={key}"} if key else {})
-    try:
-        return urllib.request.urlopen(request, timeout=20).status
-    except urllib.error.HTTPError as error:
-        return error.code
-
-
-@pytest.mark.parametrize("user_model", ["auth.User", "people.UuidUser"])
+@pytest.mark.parametrize("user_model", USERS)
 def test_the_server_has_everything_from_the_settings(tmp_path, user_model):
     site = Site(tmp_path, AUTH_USER_MODEL=user_model)
+    if user_model in USERS[2:]:
+        site.bare()
     site.manage("migrate", "-v0", "--run-syncdb")
     site.manage("makemigrations", "--check", "--dry-run", "djaffar")
     key, user = site.script(LOGIN).split()
@@ -113,12 +41,16 @@ def test_the_server_has_everything_from_the_settings(tmp_path, user_model):
         assert rows["/newcomer"][0] is None
         # It is a process of its own, without Django, and shows no secret.
         seen = Path(f"/proc/{child.pid}/cmdline").read_text() if sys.platform == "linux" else ""
+        seen += Path(f"/proc/{child.pid}/environ").read_text() if sys.platform == "linux" else ""
+        assert "SITE_SECRET_KEY" not in seen
         assert "site-key-of-the-tests" not in seen
         maps = Path(f"/proc/{child.pid}/maps").read_text() if sys.platform == "linux" else ""
         assert "_sqlite3" not in maps
     finally:
         child.send_signal(signal.SIGTERM)
         assert child.wait(timeout=20) == 0
+    assert site.script(VIEW) == "204"
+    assert {row[0]: str(row[1]) for row in site.rows(3)}["/by-the-view"] == user
     assert sqlite3.connect(site.database["NAME"]).execute("PRAGMA integrity_check").fetchone() == (
         "ok",
     )
@@ -152,10 +84,13 @@ def test_fallbacks_of_the_secret_key(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"SESSION_ENGINE": "django.contrib.sessions.backends.cache"}, "SESSION_ENGINE"),
+        ({"SESSION_ENGINE": "django.contrib.sessions.backends.cache"}, "its own locmem"),
+        ({"SESSION_ENGINE": "people.sessions"}, "none of Django's own engines"),
         ({"SECRET_KEY": "django-insecure-0123456789-abcdefghijklmnopqrst"}, "placeholder"),
         ({"USE_X_FORWARDED_HOST": True}, "trusted_proxy"),
-        ({"AUTH_USER_MODEL": "people.TextUser"}, "in the column login"),
+        ({"AUTH_USER_MODEL": "people.HashedUser"}, "get_session_auth_hash"),
+        ({"REST_FRAMEWORK": classes("people.tokens.OwnTokens")}, "people.tokens.OwnTokens"),
+        ({"DATABASE_ROUTERS": ["people.routers.Apart"]}, "needs both in one"),
         ({"DJAFFAR": {"trusted_proxy": ["localhost"]}}, "trusted"),
         ({"ROOT_URLCONF": "no_urls"}, "has no URL"),
     ],
@@ -163,15 +98,13 @@ def test_fallbacks_of_the_secret_key(tmp_path):
 def test_check_says_what_will_not_work(tmp_path, changes, sentence):
     site = Site(tmp_path, **changes)
     if changes.get("AUTH_USER_MODEL"):
-        site.settings["INSTALLED_APPS"] = [
-            "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions",
-            "people", "djaffar",
-        ]  # fmt: skip
-        site.settings["ROOT_URLCONF"] = "djaffar_only"
+        site.bare()
     if "ROOT_URLCONF" not in changes:
         site.manage("migrate", "-v0", "--run-syncdb")
     code = 1 if "ROOT_URLCONF" in changes else 78
     assert sentence in site.manage("djaffar", "check", code=code)
+    if code == 78 and not changes.get("USE_X_FORWARDED_HOST"):
+        assert sentence in site.manage("djaffar", "serve", code=code)
 
 
 def test_a_database_without_our_tables(tmp_path):

@@ -22,7 +22,7 @@ pub mod session;
 pub mod signing;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::activity::{Activity, Identity, Micros, Session, SessionState};
 use crate::store::{self, Directory, NewSession};
@@ -102,12 +102,12 @@ pub enum Error {
 /// Tells who sent a request. One for all threads.
 #[derive(Debug)]
 pub struct Auth {
-    known: Arc<Known>,
+    known: RwLock<Arc<Known>>,
     lookup: Lookup,
     session_age: Micros,
 }
 
-/// What the look-up thread shares with those that ask.
+/// What holds until the keys are others, shared with the look-up thread.
 #[derive(Debug)]
 struct Known {
     rules: Rules,
@@ -115,35 +115,63 @@ struct Known {
     cache: Cache,
 }
 
-impl Auth {
-    /// Starts the thread that looks up in `directory`; fails if there is no thread to be had.
-    pub fn new(settings: Settings, directory: Box<dyn Directory>) -> io::Result<Self> {
+impl Known {
+    fn new(settings: Settings) -> Self {
         let rules = Rules {
             keys: Keys::new(settings.secret_key, settings.fallbacks).with(settings.hashing),
             backends: settings.backends,
             form: settings.form,
         };
-        let cache = Cache::new(settings.cache_capacity);
         let schemes = Schemes::new(settings.schemes);
+        Known { rules, schemes, cache: Cache::new(settings.cache_capacity) }
+    }
+
+    fn keys(&self) -> &Keys {
+        &self.rules.keys
+    }
+
+    fn newcomer(&self, sent: Credentials<'_>, now: Micros) -> Option<Session> {
+        sent.may_mint.then(|| minted(mint::mint(self.keys(), now)))
+    }
+
+    /// A session of ours whose row the drain has still to write (again, if need be).
+    fn rowless(&self, key: &SessionKey, at: Micros) -> Option<Session> {
+        mint::is_fresh(key, self.keys(), at).then(|| minted(key.as_str().to_owned()))
+    }
+}
+
+impl Auth {
+    /// Starts the thread that looks up in `directory`; fails if there is no thread to be had.
+    pub fn new(settings: Settings, directory: Box<dyn Directory>) -> io::Result<Self> {
         Ok(Auth {
-            known: Arc::new(Known { rules, schemes, cache }),
             lookup: Lookup::start(directory, lookup::PATIENCE)?,
             session_age: Micros::from(settings.session_age) * 1_000_000,
+            known: RwLock::new(Arc::new(Known::new(settings))),
         })
+    }
+
+    /// From now on these keys and tokens count; what was remembered of the others is forgotten.
+    pub fn renew(&self, settings: Settings) {
+        let known = Arc::new(Known::new(settings));
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Who sent a request that came in at `now`. The Authorization header decides about the user
     /// before the session does; the session is the cookie's in any case.
     pub async fn identify(&self, sent: Credentials<'_>, now: Micros) -> Result<Identity, Error> {
-        let schemes = &self.known.schemes;
-        let header = sent.authorization.map(|header| schemes.read(header)).transpose()?.flatten();
-        let by_header = match header {
-            Some(token) => self.token_user(token, now).await?,
+        let known = &self.known();
+        let read = |header| known.schemes.read(header);
+        let by_header = match sent.authorization.map(read).transpose()?.flatten() {
+            Some(token) => self.token_user(known, token, now).await?,
             None => None,
         };
-        let (session, by_session) = match self.known.rules.form.place {
-            Place::Cookie => self.session_in_cookie(sent, now).await?,
-            _ => self.session(sent, now).await,
+        let (session, by_session) = match known.rules.form.place {
+            Place::Cookie => self.session_in_cookie(known, sent, now).await?,
+            _ => self.session(known, sent, now).await,
         };
         Ok(Identity { session, user: by_header.or(by_session) })
     }
@@ -163,15 +191,15 @@ impl Auth {
             activity.session = None;
             return Ok(());
         };
-        let at = activity.received_at;
-        match self.known.rules.session(directory, &key, at)? {
+        let (at, known) = (activity.received_at, self.known());
+        match known.rules.session(directory, &key, at)? {
             Some(live) => {
-                let (session, user) = known(&key, live);
+                let (session, user) = of_live(&key, live);
                 activity.session = Some(session);
                 // A user that is there already came by a token, which goes before the session.
                 activity.user = activity.user.take().or(user);
             }
-            None => activity.session = self.rowless(&key, at),
+            None => activity.session = known.rowless(&key, at),
         }
         Ok(())
     }
@@ -179,29 +207,31 @@ impl Auth {
     /// The row of a session that we minted. The same for the same arguments, whenever it is asked.
     pub fn session_row(&self, session: &Session, received_at: Micros) -> NewSession {
         let visitor = session.visitor.as_deref().unwrap_or(&session.key);
+        let known = self.known();
         NewSession {
             key: session.key.clone(),
-            data: session::encode(visitor, self.known.rules.form, self.keys(), received_at),
+            data: session::encode(visitor, known.rules.form, known.keys(), received_at),
             expires: received_at + self.session_age,
         }
     }
 
     async fn session(
         &self,
+        known: &Arc<Known>,
         sent: Credentials<'_>,
         now: Micros,
     ) -> (Option<Session>, Option<String>) {
-        let newcomer = || sent.may_mint.then(|| minted(mint::mint(self.keys(), now)));
+        let newcomer = || known.newcomer(sent, now);
         let Some(key) = sent.session_cookie.and_then(SessionKey::parse) else {
             return (newcomer(), None);
         };
-        match self.live(key, now).await {
+        match self.live(known, key, now).await {
             Ok(Some(live)) => {
-                let (session, user) = known(&key, live);
+                let (session, user) = of_live(&key, live);
                 (Some(session), user)
             }
             // Never adopted, so that nobody can choose another's session key.
-            Ok(None) => (self.rowless(&key, now).or_else(newcomer), None),
+            Ok(None) => (known.rowless(&key, now).or_else(newcomer), None),
             Err(Away) => (Some(plain(key.as_str().to_owned(), SessionState::Unverified)), None),
         }
     }
@@ -210,22 +240,22 @@ impl Auth {
     /// nor later: then the request is put off.
     async fn session_in_cookie(
         &self,
+        known: &Arc<Known>,
         sent: Credentials<'_>,
         now: Micros,
     ) -> Result<(Option<Session>, Option<String>), Error> {
-        let rules = &self.known.rules;
+        let rules = &known.rules;
         let age = (self.session_age / 1_000_000) as u32;
         let decode = |cookie: &str| {
             session::decode_cookie(cookie, rules.form.serializer, &rules.keys, (age, now))
         };
         let Some((cookie, data)) = sent.session_cookie.and_then(|it| Some((it, decode(it)?)))
         else {
-            let newcomer = sent.may_mint.then(|| minted(mint::mint(self.keys(), now)));
-            return Ok((newcomer, None));
+            return Ok((known.newcomer(sent, now), None));
         };
         let key = match data.visitor {
             Some(visitor) => visitor.as_str().to_owned(),
-            None => mint::derive(cookie, self.keys()),
+            None => mint::derive(cookie, known.keys()),
         };
         let session = Some(plain(key, SessionState::Known));
         let Some(login) = data.login else { return Ok((session, None)) };
@@ -234,7 +264,7 @@ impl Auth {
             let refused = Answer::refused(rules::INACTIVE);
             Ok(user.map_or(refused, |user| Answer::user(user.into(), None)))
         };
-        match self.owner("cookie:", cookie, now, look_up).await.map_err(unavailable)? {
+        match self.owner(known, ("cookie:", cookie), now, look_up).await.map_err(unavailable)? {
             Owner::User(user) => Ok((session, Some(user.into()))),
             Owner::Nobody | Owner::Refused(_) => Ok((session, None)),
         }
@@ -242,23 +272,24 @@ impl Auth {
 
     /// What to set the cookie of a session to that we minted.
     pub fn cookie(&self, session: &Session, now: Micros) -> String {
-        let form = self.known.rules.form;
+        let known = self.known();
+        let form = known.rules.form;
         match form.place {
-            Place::Cookie => session::encode(&session.key, form, self.keys(), now),
+            Place::Cookie => session::encode(&session.key, form, known.keys(), now),
             _ => session.key.clone(),
         }
     }
 
-    /// A session of ours whose row the drain has still to write (again, if need be).
-    fn rowless(&self, key: &SessionKey, at: Micros) -> Option<Session> {
-        mint::is_fresh(key, self.keys(), at).then(|| minted(key.as_str().to_owned()))
-    }
-
-    async fn live(&self, key: SessionKey, now: Micros) -> Result<Option<Live>, Away> {
-        if let Some(session) = self.known.cache.session(&key, now) {
+    async fn live(
+        &self,
+        known: &Arc<Known>,
+        key: SessionKey,
+        now: Micros,
+    ) -> Result<Option<Live>, Away> {
+        if let Some(session) = known.cache.session(&key, now) {
             return Ok(session);
         }
-        let known = Arc::clone(&self.known);
+        let known = Arc::clone(known);
         let look_up = move |directory: &mut dyn Directory| {
             // Another request may have asked the same while this one stood in the queue.
             if let Some(session) = known.cache.session(&key, now) {
@@ -271,32 +302,37 @@ impl Auth {
         self.lookup.ask(look_up).await
     }
 
-    async fn token_user(&self, sent: Sent<'_>, now: Micros) -> Result<Option<String>, Error> {
+    async fn token_user(
+        &self,
+        known: &Arc<Known>,
+        sent: Sent<'_>,
+        now: Micros,
+    ) -> Result<Option<String>, Error> {
         let (word, token) = (sent.word.to_owned(), sent.token.to_owned());
         let look_up = move |known: &Known, directory: &mut dyn Directory| {
             known.schemes.owner(directory, &word, &token, now)
         };
-        match self.owner(sent.word, sent.token, now, look_up).await.map_err(unavailable)? {
+        match self.owner(known, (sent.word, sent.token), now, look_up).await.map_err(unavailable)? {
             Owner::User(user) => Ok(Some(user.into())),
             Owner::Nobody => Ok(None),
-            Owner::Refused(detail) => Err(self.known.schemes.refuse(detail)),
+            Owner::Refused(detail) => Err(known.schemes.refuse(detail)),
         }
     }
 
     /// Whose something is that was sent, out of the cache or looked up.
     async fn owner(
         &self,
-        kind: &str,
-        sent: &str,
+        known: &Arc<Known>,
+        (kind, sent): (&str, &str),
         now: Micros,
         look_up: impl FnOnce(&Known, &mut dyn Directory) -> Result<Answer, store::Error>
         + Send
         + 'static,
     ) -> Result<Owner, Away> {
-        if let Some(owner) = self.known.cache.token(kind, sent, now) {
+        if let Some(owner) = known.cache.token(kind, sent, now) {
             return Ok(owner);
         }
-        let (known, kind, sent) = (Arc::clone(&self.known), kind.to_owned(), sent.to_owned());
+        let (known, kind, sent) = (Arc::clone(known), kind.to_owned(), sent.to_owned());
         let question = move |directory: &mut dyn Directory| {
             // Another request may have asked the same while this one stood in the queue.
             if let Some(owner) = known.cache.token(&kind, &sent, now) {
@@ -308,17 +344,13 @@ impl Auth {
         };
         self.lookup.ask(question).await
     }
-
-    fn keys(&self) -> &Keys {
-        &self.known.rules.keys
-    }
 }
 
 fn unavailable(Away: Away) -> Error {
     Error::Unavailable
 }
 
-fn known(key: &SessionKey, live: Live) -> (Session, Option<String>) {
+fn of_live(key: &SessionKey, live: Live) -> (Session, Option<String>) {
     let session = Session {
         visitor: live.visitor.map(Into::into),
         ..plain(key.as_str().to_owned(), SessionState::Known)

@@ -93,7 +93,7 @@ options! {
     trusted_proxy [Vec<IpNet>] "DJAFFAR_TRUSTED_PROXY" "Serving" = Vec::new();
     /// Other sites whose pages may post with their cookies, e.g. `https://shop.example`.
     allowed_origin [Vec<String>] "DJAFFAR_ALLOWED_ORIGIN" "Serving" = Vec::new();
-    /// Host names that are answered, e.g. www.example.com; none listed: any.
+    /// Host names that are answered, as in Django's ALLOWED_HOSTS; none listed: any.
     allowed_host [Vec<String>] "DJAFFAR_ALLOWED_HOST" "Serving" = Vec::new();
     /// Threads that answer; 0: one for each core.
     threads [usize] "DJAFFAR_THREADS" "Serving" = 0;
@@ -118,9 +118,10 @@ options! {
     spool_retain_mib [u64] "DJAFFAR_SPOOL_RETAIN_MIB" "Storing" = 1_024;
 
     /// A file with Django's SECRET_KEY (or set DJAFFAR_SECRET_KEY). Alone: made when absent.
+    /// The files of keys are read again while djaffar runs: a new key counts within seconds.
     secret_key_file [PathBuf] "DJAFFAR_SECRET_KEY_FILE" "Django" =
         PathBuf::from("djaffar.secret-key");
-    /// Files with Django's SECRET_KEY_FALLBACKS.
+    /// Files with Django's SECRET_KEY_FALLBACKS, one a line; a file may be empty.
     secret_key_fallback_file [Vec<PathBuf>] "DJAFFAR_SECRET_KEY_FALLBACK_FILE" "Django" =
         Vec::new();
     /// Django's TIME_ZONE: of dates without an offset.
@@ -129,6 +130,13 @@ options! {
     use_tz [bool] "DJAFFAR_USE_TZ" "Django" = true;
     /// The table of Django's user model.
     user_table [String] "DJAFFAR_USER_TABLE" "Django" = "auth_user".to_owned();
+    /// The column of its primary key.
+    user_id_column [String] "DJAFFAR_USER_ID_COLUMN" "Django" = "id".to_owned();
+    /// The column of its password.
+    user_password_column [String] "DJAFFAR_USER_PASSWORD_COLUMN" "Django" =
+        "password".to_owned();
+    /// The column that says whether a user may log in; without that column all may.
+    user_active_column [String] "DJAFFAR_USER_ACTIVE_COLUMN" "Django" = "is_active".to_owned();
     /// Django's AUTHENTICATION_BACKENDS.
     authentication_backend [Vec<String>] "DJAFFAR_AUTHENTICATION_BACKEND" "Django" =
         vec!["django.contrib.auth.backends.ModelBackend".to_owned()];
@@ -222,6 +230,18 @@ impl Config {
             Err(error) => return Err(Error::File(path.to_owned(), error)),
         };
         let config = said.or(written).fill();
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What holds with a file of this text, and nothing said besides.
+    ///
+    /// # Errors
+    /// What is no option, and what cannot work.
+    pub fn parse(text: &str) -> Result<Config, Error> {
+        let written: Options =
+            toml::from_str(text).map_err(|error| Error::Value(error.message().to_owned()))?;
+        let config = written.fill();
         config.check()?;
         Ok(config)
     }

@@ -9,7 +9,7 @@ use std::{
 
 use rand::RngExt;
 
-use super::{Config, Error};
+use super::{Config, Error, Token};
 
 /// The shortest key that is taken, in bytes.
 const SHORTEST: usize = 32;
@@ -19,11 +19,21 @@ const CHARACTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789!@#$%^&*(-_=+)";
 const LENGTH: usize = 50;
 
 /// SECRET_KEY and SECRET_KEY_FALLBACKS. No `Debug`: they are secret.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secrets {
     /// What is signed with.
     pub key: String,
     /// What is believed besides.
     pub fallbacks: Vec<String>,
+    /// What stands in `jwt_key_file`.
+    jwt: Option<String>,
+}
+
+impl Secrets {
+    /// What JWTs are verified with: SECRET_KEY, where no file is named.
+    pub fn jwt_key(&self) -> &str {
+        self.jwt.as_deref().unwrap_or(&self.key)
+    }
 }
 
 impl Config {
@@ -35,22 +45,22 @@ impl Config {
             Some(key) => accept(key, "DJAFFAR_SECRET_KEY")?,
             None => from_file(&self.secret_key_file, make)?,
         };
-        let fallbacks = self.secret_key_fallback_file.iter().map(|file| from_file(file, false));
-        Ok(Secrets { key, fallbacks: fallbacks.collect::<Result<_, _>>()? })
+        let fallbacks = self.secret_key_fallback_file.iter().map(|file| fallbacks_of(file));
+        let fallbacks = fallbacks.collect::<Result<Vec<_>, _>>()?.concat();
+        Ok(Secrets { key, fallbacks, jwt: self.jwt_key()? })
     }
-}
 
-impl Config {
-    /// What JWTs are verified with: the file's content, or `secret_key` where no file is named.
-    pub fn jwt_key(&self, secret_key: &str) -> Result<String, Error> {
+    /// What stands in `jwt_key_file`, where JWTs count and a file is named.
+    pub fn jwt_key(&self) -> Result<Option<String>, Error> {
         let file = &self.jwt_key_file;
-        if file.as_os_str().is_empty() {
-            return Ok(secret_key.to_owned());
+        if file.as_os_str().is_empty() || !self.token.contains(&Token::Jwt) {
+            return Ok(None);
         }
         if self.jwt_algorithm.starts_with("HS") {
-            return from_file(file, false);
+            return from_file(file, false).map(Some);
         }
-        fs::read_to_string(file).map_err(|error| Error::File(file.clone(), error))
+        let text = fs::read_to_string(file).map_err(|error| Error::File(file.clone(), error));
+        text.map(Some)
     }
 }
 
@@ -58,6 +68,13 @@ impl Config {
 pub fn superuser_password() -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "configuration is read here")]
     std::env::var("DJANGO_SUPERUSER_PASSWORD").ok()
+}
+
+/// One key a line.
+fn fallbacks_of(file: &Path) -> Result<Vec<String>, Error> {
+    let text = fs::read_to_string(file).map_err(|error| Error::File(file.to_owned(), error))?;
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines.map(|line| accept(line.to_owned(), &file.display().to_string())).collect()
 }
 
 fn from_file(file: &Path, make: bool) -> Result<String, Error> {
@@ -125,6 +142,26 @@ mod tests {
         assert_eq!(key.len(), LENGTH);
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(from_file(&file, true).unwrap(), key);
+    }
+
+    #[test]
+    fn fallbacks_stand_one_a_line_and_there_may_be_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("old-keys");
+        assert!(fallbacks_of(&file).unwrap_err().to_string().contains("old-keys"));
+        let [one, two] =
+            ["k7#v!mq2z8x_w4n9c3b6t1y5r0p-e8u7i6o5", "another-0123456789-abcdefghijklm"];
+        for (text, expected) in [
+            ("", vec![]),
+            ("\n\n", vec![]),
+            (one, vec![one]),
+            (&format!("{one}\r\n\n{two}\n"), vec![one, two]),
+        ] {
+            fs::write(&file, text).unwrap();
+            assert_eq!(fallbacks_of(&file).unwrap(), expected);
+        }
+        fs::write(&file, "short").unwrap();
+        assert!(fallbacks_of(&file).is_err());
     }
 
     #[test]

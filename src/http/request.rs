@@ -33,10 +33,8 @@ pub fn check<B>(request: &Request<B>, allowed_host: &[String]) -> Result<(), Err
     {
         return bad("The address and Host name different hosts.");
     }
-    let listed = |host: &str| {
-        let name = without_port(host);
-        allowed_host.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
-    };
+    let listed =
+        |host: &str| allowed_host.iter().any(|allowed| is_host(without_port(host), allowed));
     if !allowed_host.is_empty() && !host.is_some_and(listed) {
         return bad("This host is not served here.");
     }
@@ -47,6 +45,18 @@ pub fn check<B>(request: &Request<B>, allowed_host: &[String]) -> Result<(), Err
 /// may see in two places, and a body where none is read.
 pub fn must_close(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+/// Whether a host is the one of a pattern of Django's ALLOWED_HOSTS: `*` is any, and `.example.com`
+/// is `example.com` and all below it.
+fn is_host(name: &str, pattern: &str) -> bool {
+    // One dot at the end says that the name is whole.
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let Some(domain) = pattern.strip_prefix('.') else {
+        return pattern == "*" || pattern.eq_ignore_ascii_case(name);
+    };
+    let below = name.len().checked_sub(pattern.len()).and_then(|at| name.get(at..));
+    domain.eq_ignore_ascii_case(name) || below.is_some_and(|it| it.eq_ignore_ascii_case(pattern))
 }
 
 fn without_port(host: &str) -> &str {
@@ -73,6 +83,25 @@ mod tests {
             Err(other) => panic!("{other}"),
         };
         assert_eq!(found, expected, "{uri} {hosts:?}");
+    }
+
+    #[test]
+    fn hosts_as_django_has_them_in_its_settings() {
+        for (name, pattern, expected) in [
+            ("example.com", "example.com", true),
+            ("EXAMPLE.com.", "example.com", true),
+            ("www.example.com", "example.com", false),
+            ("www.example.com", ".example.com", true),
+            ("a.b.Example.com", ".example.com", true),
+            ("example.com", ".example.com", true),
+            ("badexample.com", ".example.com", false),
+            ("com", ".example.com", false),
+            ("é.example.com", ".éexample.com", false),
+            ("anything", "*", true),
+            ("[::1]", "[::1]", true),
+        ] {
+            assert_eq!(is_host(name, pattern), expected, "{name} {pattern}");
+        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(super) fn hashing(config: &Config, legacy: bool) -> signing::Hashing {
 }
 
 /// The tokens that count, in the order in which they are tried.
-pub(super) fn schemes(config: &Config, secret_key: &str) -> Result<Vec<Scheme>, Failure> {
+pub(super) fn schemes(config: &Config, jwt_key: &str) -> Result<Vec<Scheme>, Failure> {
     let scheme = |token: &Token| match token {
         Token::Drf => Ok(Scheme::Drf),
         Token::Knox => Ok(Scheme::Knox(config.knox_header.clone())),
@@ -74,7 +74,7 @@ pub(super) fn schemes(config: &Config, secret_key: &str) -> Result<Vec<Scheme>, 
                 stateless: config.jwt_stateless,
                 check_password: config.jwt_check_password,
             };
-            let jwt = Jwt::new(settings, &config.jwt_key(secret_key)?);
+            let jwt = Jwt::new(settings, jwt_key);
             let jwt = jwt.map_err(|error| Failure::Config(error.to_string()))?;
             Ok(Scheme::Jwt(Box::new(jwt)))
         }

@@ -2,6 +2,7 @@
 //! name them.
 
 mod credentials;
+mod keys;
 
 use std::{
     sync::{
@@ -23,12 +24,19 @@ use crate::{
     store::{self, Database, Directory, Owner},
 };
 
+pub use keys::Keys;
+
 /// The database that the options name. Connects to nothing yet.
 ///
 /// # Errors
 /// An address that is none.
 pub fn open(config: &Config) -> Result<Box<dyn Database>, Failure> {
-    let users = store::Users { table: config.user_table.clone(), ..store::Users::default() };
+    let users = store::Users {
+        table: config.user_table.clone(),
+        id: config.user_id_column.clone(),
+        password: config.user_password_column.clone(),
+        is_active: config.user_active_column.clone(),
+    };
     let tokens =
         store::TokenTables { knox: config.knox_table.clone(), oauth: config.oauth_table.clone() };
     let time_zone = config.zone()?;
@@ -38,10 +46,14 @@ pub fn open(config: &Config) -> Result<Box<dyn Database>, Failure> {
 }
 
 /// Whether sessions can be read where the options say, and tokens verified.
-pub fn check_credentials(config: &Config) -> Result<(), Failure> {
+pub fn check_credentials(config: &Config, secrets: Option<&Secrets>) -> Result<(), Failure> {
     credentials::engine(config)?.check()?;
-    // Any key will do for HS…, whose own is looked at apart.
-    credentials::schemes(config, "").map(drop)
+    let jwt_key = match secrets {
+        Some(secrets) => secrets.jwt_key().to_owned(),
+        // SECRET_KEY is still to be made, and will do for HS….
+        None => config.jwt_key()?.unwrap_or_default(),
+    };
+    credentials::schemes(config, &jwt_key).map(drop)
 }
 
 /// The site whose activities are recorded: its database and its keys.
@@ -90,17 +102,22 @@ impl Site {
 
     /// Tells who sends.
     pub fn auth(&self, config: &Config) -> Result<Auth, Failure> {
-        let fallbacks = self.secrets.fallbacks.iter().map(|key| Secret::from(key.as_str()));
-        let settings = auth::Settings {
+        let settings = self.auth_settings(config, &self.secrets)?;
+        Ok(Auth::new(settings, self.directory(config)?).context("look-ups")?)
+    }
+
+    /// What must hold for a session or a token to count, with these keys.
+    fn auth_settings(&self, config: &Config, secrets: &Secrets) -> Result<auth::Settings, Failure> {
+        let fallbacks = secrets.fallbacks.iter().map(|key| Secret::from(key.as_str()));
+        Ok(auth::Settings {
             fallbacks: fallbacks.collect(),
             session_age: config.session_cookie_age,
             hashing: credentials::hashing(config, self.legacy_sessions),
             form: credentials::form(config)?,
             backends: config.authentication_backend.clone(),
-            schemes: credentials::schemes(config, &self.secrets.key)?,
-            ..auth::Settings::new(Secret::from(self.secrets.key.as_str()))
-        };
-        Ok(Auth::new(settings, self.directory(config)?).context("look-ups")?)
+            schemes: credentials::schemes(config, secrets.jwt_key())?,
+            ..auth::Settings::new(Secret::from(secrets.key.as_str()))
+        })
     }
 
     /// Who is who: users and tokens in the database, sessions where the engine keeps them.

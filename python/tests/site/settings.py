@@ -48,6 +48,8 @@ DATABASES = {
     if "SITE_DATABASE" in os.environ
     else {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
 }
+if "SITE_HISTORY" in os.environ:
+    DATABASES["history"] = json.loads(os.environ["SITE_HISTORY"])
 AUTH_USER_MODEL = os.environ.get("SITE_USER_MODEL", "auth.User")
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STATIC_URL = "/static/"
@@ -55,6 +57,9 @@ TIME_ZONE = "America/Chicago"
 USE_TZ = True
 
 globals().update(json.loads(os.environ.get("SITE_SETTINGS", "{}")))
+INSTALLED_APPS += globals().get("EXTRA_APPS", [])
+if "rest_framework" not in INSTALLED_APPS and globals().get("REST_FRAMEWORK_IS_ABSENT"):
+    del REST_FRAMEWORK
 if "mysql" in DATABASES["default"]["ENGINE"]:
     import pymysql
 

@@ -4,12 +4,14 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import run_checks
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
+from django.utils.encoding import force_str
 
 from djaffar import checks, server
 
@@ -31,37 +33,45 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_: Any, what: str, options: list[str], **__: Any) -> None:
-        said = server.derived()
+        derived = server.derived()
         if what == "config":
-            self.stdout.write(server.as_toml(said), ending="")
+            self._config(derived)
             return
         if what == "check":
-            self._check(said, options)
+            self._check(derived, options)
             return
-        if advice := server.pending():
-            raise CommandError(advice, returncode=78)
+        wrong = [*derived.wrong, *filter(None, [server.pending()])]
+        if wrong:
+            raise CommandError(" ".join(wrong), returncode=78)
         connections.close_all()
-        command, environment, keys = self._command(["serve", *options], said)
-        for key in keys:
-            os.set_inheritable(key, True)
         sys.stdout.flush()
-        os.execve(command[0], command, environment)
+        files = _files(derived, os.environ)
+        os.execve(sys.executable, _command(["serve"], files, options), dict(os.environ))
 
-    def _check(self, said: dict[str, Any], options: list[str]) -> None:
-        wrong = [f"{issue.msg} {issue.hint}" for issue in self._issues()] + server.limits()
+    def _config(self, derived: server.Derived) -> None:
+        if derived.jwt_key is not None and "jwt_key_file" not in derived.options:
+            name = "VERIFYING_KEY, or SIGNING_KEY for HS256,"
+            self.stdout.write(f"# jwt_key_file: a file with SIMPLE_JWT's {name} is wanted.")
+        self.stdout.write(server.as_toml(derived.options), ending="")
+
+    def _check(self, derived: server.Derived, options: list[str]) -> None:
+        wrong = [f"{issue.msg} {issue.hint}" for issue in self._issues()] + derived.wrong
         if advice := server.pending():
             wrong.append(advice)
         connections.close_all()
-        command, environment, keys = self._command(["config", "check", *options], said)
+        files = _files(derived, os.environ)
         # A process of its own: it opens the file that this one may have opened.
         done = subprocess.run(
-            command, env=environment, pass_fds=keys, capture_output=True, text=True, check=False
-        )
-        for key in keys:
-            os.close(key)
+            _command(["config", "check"], files, options),
+            pass_fds=list(files.values()), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        for file in files.values():
+            os.close(file)
         self.stdout.write(done.stdout, ending="")
         if done.returncode:
             wrong.append(done.stderr.strip().removeprefix("djaffar: "))
+        for sentence in derived.notes:
+            self.stdout.write(sentence)
         for sentence in wrong:
             self.stderr.write(sentence)
         if wrong:
@@ -72,26 +82,39 @@ class Command(BaseCommand):
         found = run_checks(include_deployment_checks=True)
         return [issue for issue in found if str(issue.id).startswith("djaffar.")] + checks.wal()
 
-    def _command(
-        self, arguments: list[str], said: dict[str, Any]
-    ) -> tuple[list[str], dict[str, str], list[int]]:
-        """The program, its environment, and the pipes with the secret keys.
 
-        The keys go through pipes: neither a list of processes nor a file shows them.
-        """
-        pipes = [_pipe(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
-        environment = {**os.environ, **server.as_environment(said)}
-        if "DJAFFAR_SECRET_KEY" not in os.environ:
-            environment["DJAFFAR_SECRET_KEY_FILE"] = f"/dev/fd/{pipes[0]}"
-        if pipes[1:]:
-            files = ",".join(f"/dev/fd/{pipe}" for pipe in pipes[1:])
-            environment["DJAFFAR_SECRET_KEY_FALLBACK_FILE"] = files
-        return [sys.executable, "-m", "djaffar", *arguments], environment, pipes
+def _files(derived: server.Derived, environment: Mapping[str, str]) -> dict[str, int]:
+    """Files that only this process and the one that takes its place can read: options and keys.
+
+    Neither a list of processes nor a folder shows them. What the site or the environment names
+    itself is not said again.
+    """
+    given = {*derived.options, *(name.removeprefix("DJAFFAR_").lower() for name in environment)}
+    secrets = {
+        "secret_key_file": force_str(settings.SECRET_KEY),
+        "secret_key_fallback_file": "\n".join(map(force_str, settings.SECRET_KEY_FALLBACKS)),
+        "jwt_key_file": derived.jwt_key,
+    }
+    if "secret_key" in given:
+        del secrets["secret_key_file"]
+    files = {
+        name: _file(name, text)
+        for name, text in secrets.items()
+        if text is not None and name not in given
+    }
+    said = {name: f"/dev/fd/{file}" for name, file in files.items()}
+    if "secret_key_fallback_file" in said:
+        said["secret_key_fallback_file"] = [said["secret_key_fallback_file"]]  # type: ignore[assignment]
+    return {**files, "config": _file("config", server.as_toml({**derived.options, **said}))}
 
 
-def _pipe(secret: str) -> int:
-    """The end to read of a pipe that holds a secret."""
-    read, write = os.pipe()
-    with open(write, "w", encoding="utf-8") as file:
-        file.write(secret)
-    return read
+def _file(name: str, text: str) -> int:
+    """A file in memory. Linux only, as the wheels are."""
+    file = os.memfd_create(f"djaffar-{name}", 0)
+    os.write(file, text.encode())
+    return file
+
+
+def _command(what: list[str], files: dict[str, int], options: list[str]) -> list[str]:
+    config = ["--config", f"/dev/fd/{files['config']}"]
+    return [sys.executable, "-m", "djaffar", *what, *config, *options]

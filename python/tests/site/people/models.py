@@ -1,4 +1,4 @@
-"""A user with a UUID, and one with a key that is text, in other tables and with other names."""
+"""Users of other kinds: a UUID, a text and a number as key, in other tables, under other names."""
 
 import uuid
 
@@ -36,3 +36,24 @@ class TextUser(AbstractBaseUser):
 
     class Meta:
         db_table = "logins"
+
+
+class OddUser(AbstractBaseUser):
+    number = models.AutoField(primary_key=True, db_column="person no")
+    name = models.CharField(max_length=60, unique=True)
+    password = models.CharField(max_length=128, db_column="secret")
+    is_active = models.BooleanField(default=True, db_column="may_log_in")
+    objects = Manager()
+    USERNAME_FIELD = "name"
+
+    class Meta:
+        db_table = "Odd people"
+
+
+class HashedUser(AbstractBaseUser):
+    name = models.CharField(max_length=60, unique=True)
+    objects = Manager()
+    USERNAME_FIELD = "name"
+
+    def get_session_auth_hash(self):
+        return "of its own"

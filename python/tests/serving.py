@@ -1,0 +1,128 @@
+"""A site of its own in a folder of its own, and the server that its settings start."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).parent
+DATE = "2016-12-29T07:35:22.571Z"
+# A user of each kind: the site makes one, logs in, and prints the cookie and the key.
+LOGIN = """
+from importlib import import_module
+from django.conf import settings
+from django.contrib.auth import get_user_model, login
+from django.http import HttpRequest
+user = get_user_model().objects.create_user("jeff@example.com", password="pw")
+request = HttpRequest()
+request.session = import_module(settings.SESSION_ENGINE).SessionStore()
+login(request, user, settings.AUTHENTICATION_BACKENDS[0])
+request.session.save()
+print(request.session.session_key, user.pk)
+"""
+READ = """
+import json
+from djaffar.models import Activity
+rows = Activity.objects.order_by("id").values_list("path", "user", "session_id", "info__visitor")
+print(json.dumps(list(rows), default=str))
+"""
+
+
+def classes(*names):
+    """REST_FRAMEWORK with these authentication classes."""
+    return {"DEFAULT_AUTHENTICATION_CLASSES": list(names)}
+
+
+class Site:
+    def __init__(self, folder, **changes):
+        self.folder = folder
+        self.database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db")}
+        self.user_model = changes.pop("AUTH_USER_MODEL", "auth.User")
+        spool = {
+            "spool": str(folder / "spool"),
+            "listen": "127.0.0.1:0",
+            **changes.pop("DJAFFAR", {}),
+        }
+        self.settings = {"ALLOWED_HOSTS": ["127.0.0.1"], "DJAFFAR": spool, **changes}
+
+    def bare(self):
+        """Without the admin, which wants users of Django's kind."""
+        self.settings["INSTALLED_APPS"] = [
+            "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions",
+            "people", "djaffar",
+        ]  # fmt: skip
+        self.settings["ROOT_URLCONF"] = "djaffar_only"
+        return self
+
+    def options(self):
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{HERE / 'site'}:{os.environ.get('PYTHONPATH', '')}",
+            "SITE_DATABASE": json.dumps(self.database),
+            "SITE_USER_MODEL": self.user_model,
+            "SITE_SETTINGS": json.dumps(self.settings),
+        }
+        if self.settings.get("DATABASE_ROUTERS"):
+            history = {**self.database, "NAME": str(self.folder / "history")}
+            environment["SITE_HISTORY"] = json.dumps(history)
+        return {"env": environment, "cwd": self.folder, "text": True}
+
+    def manage(self, *arguments, code=0):
+        command = [sys.executable, str(HERE / "site" / "manage.py"), *arguments]
+        done = subprocess.run(command, capture_output=True, **self.options())
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout if code == 0 else done.stdout + done.stderr
+
+    def script(self, text):
+        return self.manage("shell", "-v0", "-c", text).splitlines()[-1]
+
+    @contextmanager
+    def serving(self, *arguments):
+        """The address of the server, which is stopped afterwards and must end well."""
+        child, url = self.serve(*arguments)
+        try:
+            yield url
+        finally:
+            child.send_signal(signal.SIGTERM)
+            assert child.wait(timeout=20) == 0, child.stdout.read()
+
+    def serve(self, *arguments):
+        command = [sys.executable, str(HERE / "site" / "manage.py"), "djaffar", "serve", *arguments]
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self.options()
+        )
+        url = None
+        for line in child.stdout:
+            url = url or re.search(r"http://127\.0\.0\.1:\d+", line)
+            # Until then a signal would just end it.
+            if url and "Stop" in line:
+                return child, url[0]
+        raise AssertionError("it did not start")
+
+    def rows(self, count):
+        until = time.monotonic() + 20
+        while len(rows := json.loads(self.script(READ))) < count:
+            assert time.monotonic() < until, rows
+        return rows
+
+
+def post(url, key, path="/", **headers):
+    """The status, as a browser with this cookie gets it."""
+    return answer(url, key, path, **headers).status
+
+
+def answer(url, key, path="/", **headers):
+    body = f"date={DATE}&path={path}".encode()
+    if key:
+        headers["Cookie"] = f"sessionid={key}"
+    try:
+        return urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=20)
+    except urllib.error.HTTPError as error:
+        return error
