@@ -7,6 +7,8 @@ Needs wrk and nginx (Debian packages of these names). Prints, per round and as m
 second of both, their ratio, the server's CPU per request (all threads, the drain's included, until
 everything is stored), its memory, and how many of the acknowledged activities are in the database.
 The activities are those of known sessions, half of them of logged-in users, as `post.lua` says.
+Each round has a database of its own: the dates of this load are spread over a month, which costs
+the index on them more the more rows there are.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import sqlite3
 import statistics
@@ -132,63 +135,105 @@ def wrk(port, connections, seconds, folder):
     return result["req"] / (result["dur_us"] / 1e6), result, bad
 
 
+class Site:
+    """A database with users and sessions, and the server beside it."""
+
+    def __init__(self, options):
+        self.folder = pathlib.Path(tempfile.mkdtemp(dir=options.dir))
+        (self.folder / "djaffar.secret-key").write_text(KEY)
+        subprocess.run([DJAFFAR, "migrate"], cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
+        fill(self.folder, options.sessions)
+        command = [DJAFFAR, "serve", f"--listen=127.0.0.1:{PORT}", "--rate-limit=0"]
+        command += ["--session-rate-limit=0", "--connections-per-address=10000"]
+        self.server = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)
+        wait_for(f"http://127.0.0.1:{PORT}/djaffar/health/")
+
+    def close(self):
+        self.server.send_signal(signal.SIGTERM)
+        self.server.wait(60)
+        shutil.rmtree(self.folder)
+
+    def settled(self):
+        """How many rows there are once what came before is stored."""
+        while True:
+            before = count(self.folder)
+            time.sleep(1)
+            if count(self.folder) == before:
+                return before
+
+
+def measure_nginx(nginx, options, folder):
+    started = sum(map(cpu, children(nginx.pid)))
+    rate, asked, bad = wrk(8100, options.connections, options.seconds, folder)
+    busy = sum(map(cpu, children(nginx.pid))) - started
+    return {"nginx": rate, "nginx_cpu_us": busy / asked["req"] * 1e6, "nginx_errors": bad}
+
+
+def measure(site, options):
+    folder, server = site.folder, site.server.pid
+    wrk(PORT, options.connections, 3, folder)
+    before = site.settled()
+    started = cpu(server)
+    rate, result, bad = wrk(PORT, options.connections, options.seconds, folder)
+    busy = cpu(server) - started
+    stored_while_busy = count(folder) - before
+    until = time.time() + 120
+    # wrk ends with requests under way: a few more than it counted may be stored.
+    while count(folder) - before < result["req"] and time.time() < until:
+        time.sleep(0.2)
+    time.sleep(0.5)
+    total = cpu(server) - started
+    return {
+        "djaffar": rate,
+        "cpu_us": busy / result["req"] * 1e6,
+        "cpu_us_all_stored": total / result["req"] * 1e6,
+        "acknowledged": result["req"],
+        "stored": count(folder) - before,
+        "stored_while_busy": stored_while_busy,
+        "p50": result["p50"],
+        "p99": result["p99"],
+        "errors": bad,
+        "peak_mib": memory(server),
+    }
+
+
+def text(row):
+    return "  ".join(
+        f"{k} {v:,.2f}" if isinstance(v, float) else f"{k} {v:,}" for k, v in row.items()
+    )
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("-c", "--connections", type=int, default=256)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sessions", type=int, default=8192)
-    parser.add_argument("--dir", help="where to keep database and spool (default: a temporary folder)")
+    parser.add_argument(
+        "--dir", help="where to keep database and spool (default: a temporary folder)"
+    )
     options = parser.parse_args()
-    folder = pathlib.Path(tempfile.mkdtemp(dir=options.dir))
-    (folder / "djaffar.secret-key").write_text(KEY)
-    subprocess.run([DJAFFAR, "migrate"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    fill(folder, options.sessions)
-    nginx_folder = tempfile.mkdtemp()
-    nginx = subprocess.Popen(["nginx", "-p", nginx_folder, "-c", str(HERE / "nginx.conf")])
-    command = [DJAFFAR, "serve", f"--listen=127.0.0.1:{PORT}", "--rate-limit=0"]
-    command += ["--session-rate-limit=0", "--connections-per-address=10000"]
-    server = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    nginx = subprocess.Popen(["nginx", "-p", tempfile.mkdtemp(), "-c", str(HERE / "nginx.conf")])
     rounds = []
     try:
-        wait_for(f"http://127.0.0.1:{PORT}/djaffar/health/")
         wait_for("http://127.0.0.1:8100/")
-        wrk(PORT, options.connections, 3, folder)
         for number in range(1, options.rounds + 1):
-            nginx_started = sum(map(cpu, children(nginx.pid)))
-            plain, asked, bad = wrk(8100, options.connections, options.seconds, folder)
-            nginx_busy = sum(map(cpu, children(nginx.pid))) - nginx_started
-            while True:  # what the warm-up left
-                before = count(folder)
-                time.sleep(1)
-                if count(folder) == before:
-                    break
-            started = cpu(server.pid)
-            rate, result, errors = wrk(PORT, options.connections, options.seconds, folder)
-            busy = cpu(server.pid) - started
-            stored_while_busy = count(folder) - before
-            until = time.time() + 120
-            # wrk ends with requests under way: a few more than it counted may be stored.
-            while count(folder) - before < result["req"] and time.time() < until:
-                time.sleep(0.2)
-            time.sleep(0.5)
-            total = cpu(server.pid) - started
-            row = {
-                "nginx": plain, "djaffar": rate, "ratio": rate / plain,
-                "nginx_cpu_us": nginx_busy / asked["req"] * 1e6,
-                "cpu_us": busy / result["req"] * 1e6, "cpu_us_all_stored": total / result["req"] * 1e6,
-                "stored": count(folder) - before, "acknowledged": result["req"],
-                "stored_while_busy": stored_while_busy, "p50": result["p50"], "p99": result["p99"],
-                "errors": errors + bad, "peak_mib": memory(server.pid),
-            }
+            site = Site(options)
+            try:
+                row = measure_nginx(nginx, options, site.folder) | measure(site, options)
+            finally:
+                site.close()
+            row = {"ratio": row["djaffar"] / row["nginx"]} | row
             rounds.append(row)
-            print(f"round {number}: " + "  ".join(f"{k} {v:,.2f}" if isinstance(v, float) else f"{k} {v:,}" for k, v in row.items()), flush=True)
+            print(f"round {number}: {text(row)}", flush=True)
     finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(30)
         nginx.terminate()
-    medians = {key: statistics.median(row[key] for row in rounds) for key in rounds[0]}
-    print("medians: " + "  ".join(f"{k} {v:,.2f}" for k, v in medians.items()))
+    print(
+        "medians: "
+        + text({key: statistics.median(row[key] for row in rounds) for key in rounds[0]})
+    )
 
 
 main()
