@@ -93,6 +93,8 @@ fn top_level(list: &str) -> Vec<String> {
 fn each_knows_only_what_it_must() {
     let secrets: &[(&str, &[&str])] = &[
         ("rusqlite", &["store"]),
+        ("tokio_postgres", &["store"]),
+        ("mysql::", &["store"]),
         ("StatusCode", &["http"]),
         ("fdatasync", &["spool"]),
         ("hmac", &["auth"]),

@@ -18,7 +18,7 @@ pub(super) fn migrate(config: &Config) -> Result<(), Failure> {
     let database = open(config)?;
     database.migrate()?;
     database.check()?;
-    say(&format!("{}: the tables are up to date", config.database))
+    say(&format!("{}: the tables are up to date", config.shown_database()))
 }
 
 /// `djaffar createsuperuser`, with the questions and the checks of Django's.

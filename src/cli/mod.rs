@@ -130,9 +130,12 @@ struct File {
 struct At {
     #[command(flatten)]
     file: File,
-    /// The database: sqlite:///relative.sqlite3 or sqlite:////absolute.sqlite3.
+    /// The database: sqlite:///db.sqlite3, `postgres://user@host/name` or mysql://…
     #[arg(long, env = "DJAFFAR_DATABASE", hide_env_values = true)]
     database: Option<String>,
+    /// A file with the password, where the address has none (or set DJAFFAR_DATABASE_PASSWORD).
+    #[arg(long, env = "DJAFFAR_DATABASE_PASSWORD_FILE")]
+    database_password_file: Option<PathBuf>,
     /// Django's TIME_ZONE.
     #[arg(long, env = "DJAFFAR_TIME_ZONE")]
     time_zone: Option<String>,
@@ -143,8 +146,9 @@ struct At {
 
 impl At {
     fn config(self) -> Result<Config, config::Error> {
-        let At { file, database, time_zone, use_tz } = self;
-        let said = Options { database, time_zone, use_tz, ..Options::default() };
+        let At { file, database, database_password_file, time_zone, use_tz } = self;
+        let said =
+            Options { database, database_password_file, time_zone, use_tz, ..Options::default() };
         Config::load(file.config.as_deref(), said)
     }
 }

@@ -137,12 +137,15 @@ impl Config {
 /// A value as `djaffar config print` shows it: without a password in a URL.
 pub(super) fn shown(name: &str, value: &Value) -> String {
     match value.as_str() {
-        Some(url) if name == "session_cache" => Value::from(without_password(url)).to_string(),
+        Some(url) if ["database", "session_cache"].contains(&name) => {
+            Value::from(without_password(url)).to_string()
+        }
         _ => value.to_string(),
     }
 }
 
-fn without_password(url: &str) -> String {
+/// An address without its password.
+pub(super) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -205,6 +208,11 @@ mod tests {
             ("redis://:se:cr@et@h/1", "redis://:…@h/1"),
             ("redis+unix:///r.sock?db=1&pass=secret", "redis+unix:///r.sock?db=1&pass=…"),
             ("", ""),
+            ("sqlite:///db.sqlite3", "sqlite:///db.sqlite3"),
+            (
+                "postgres://u:geheim@h:5432/d?sslmode=require",
+                "postgres://u:…@h:5432/d?sslmode=require",
+            ),
         ] {
             assert_eq!(without_password(url), expected);
         }

@@ -106,8 +106,10 @@ options! {
     /// New sessions a second of one network (IPv4 /24, IPv6 /64); 0: any number.
     session_rate_limit [u32] "DJAFFAR_SESSION_RATE_LIMIT" "Serving" = 100;
 
-    /// Where the activities go: sqlite:///relative.sqlite3 or sqlite:////absolute.sqlite3.
+    /// Where the activities go: sqlite:///db.sqlite3, `postgres://user@host/name` or mysql://…
     database [String] "DJAFFAR_DATABASE" "Storing" = DATABASE.to_owned();
+    /// A file with the password, where the address has none (or set DJAFFAR_DATABASE_PASSWORD).
+    database_password_file [PathBuf] "DJAFFAR_DATABASE_PASSWORD_FILE" "Storing" = PathBuf::new();
     /// The folder that keeps activities safe until they are in the database.
     spool [PathBuf] "DJAFFAR_SPOOL" "Storing" = PathBuf::from("djaffar-spool");
     /// MiB of activities that may wait for the database; over that the answer is 503.

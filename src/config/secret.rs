@@ -9,7 +9,7 @@ use std::{
 
 use rand::RngExt;
 
-use super::{Config, Error, Token};
+use super::{Config, Error, Token, credentials::without_password};
 
 /// The shortest key that is taken, in bytes.
 const SHORTEST: usize = 32;
@@ -48,6 +48,23 @@ impl Config {
         let fallbacks = self.secret_key_fallback_file.iter().map(|file| fallbacks_of(file));
         let fallbacks = fallbacks.collect::<Result<Vec<_>, _>>()?.concat();
         Ok(Secrets { key, fallbacks, jwt: self.jwt_key()? })
+    }
+
+    /// The database's address, to be shown: without its password.
+    pub fn shown_database(&self) -> String {
+        without_password(&self.database)
+    }
+
+    /// The password for the database's server, where its address has none.
+    pub fn database_password(&self) -> Result<Option<String>, Error> {
+        #[expect(clippy::disallowed_methods, reason = "configuration is read here")]
+        let said = std::env::var("DJAFFAR_DATABASE_PASSWORD").ok().filter(|text| !text.is_empty());
+        let file = &self.database_password_file;
+        if said.is_some() || file.as_os_str().is_empty() {
+            return Ok(said);
+        }
+        let text = fs::read_to_string(file).map_err(|error| Error::File(file.clone(), error))?;
+        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
 
     /// What stands in `jwt_key_file`, where JWTs count and a file is named.

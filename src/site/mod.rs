@@ -40,7 +40,8 @@ pub fn open(config: &Config) -> Result<Box<dyn Database>, Failure> {
     let tokens =
         store::TokenTables { knox: config.knox_table.clone(), oauth: config.oauth_table.clone() };
     let time_zone = config.zone()?;
-    let settings = store::Settings { use_tz: config.use_tz, time_zone, users, tokens };
+    let settings =
+        store::Settings { use_tz: config.use_tz, time_zone, users, tokens, password: None };
     store::open(&config.database, settings)
         .map_err(|text| Failure::Config(format!("database: {text}")))
 }
@@ -77,7 +78,8 @@ impl Site {
                 return Err(Failure::Config(format!(
                     "{} has no tables yet: if the address is right, run `djaffar migrate \
                      --database {}`",
-                    config.database, config.database
+                    config.shown_database(),
+                    config.shown_database()
                 )));
             }
             Owner::Nobody | Owner::Djaffar => true,

@@ -64,7 +64,7 @@ fn rows_are_what_was_given(database: &dyn Database) {
         address: "2001:db8::1".parse().unwrap(),
         event_id: Some(event_id),
         name: "buy".into(),
-        properties: Some(r#"{"näme":"\u0000","n":1}"#.into()),
+        properties: Some(r#"{"n":1,"näme":"\u0001é"}"#.into()),
         ..activity(1)
     };
     let bare = Activity {
@@ -94,7 +94,11 @@ fn rows_are_what_was_given(database: &dyn Database) {
         assert_eq!(received_at, Some(given.received_at));
         assert_eq!(row.event_id, given.event_id);
         assert_eq!(row.name, given.name);
-        assert_eq!(row.properties, given.properties);
+        // Some keep JSON in a form of their own.
+        let value = |text: &Option<String>| {
+            text.as_deref().map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap())
+        };
+        assert_eq!(value(&row.properties), value(&given.properties));
     }
 }
 
@@ -173,10 +177,10 @@ fn many_rows_are_like_few(database: &dyn Database) {
     let id = |number: u32| Some(Uuid::from_u128(u128::from(number % 70)));
     let mut activities: Vec<_> =
         (0..99).map(|number| Activity { event_id: id(number), ..activity(number) }).collect();
-    let good = activities[80].properties.replace("[1,".into());
+    let good = activities[60].properties.replace("[1,".into());
     assert!(matches!(write(&mut *store, &activities, 1), Err(Error::Rejected(_))));
     assert!(paths(database).is_empty());
-    activities[80].properties = good;
+    activities[60].properties = good;
     assert_eq!(write(&mut *store, &activities, 1), Ok(70));
     let first: Vec<_> = (0..70).map(|number| format!("/path/{number}/")).collect();
     assert_eq!(paths(database), first);

@@ -6,13 +6,20 @@
 //! What a database must keep: rows and the position of the spool are written in one transaction,
 //! so that a batch that is written twice changes nothing; and an `event_id` is stored once.
 
+mod address;
 mod moment;
+mod postgres;
+mod rows;
 mod schema;
 mod sqlite;
 mod tokens;
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+#[path = "../../tests/support/databases.rs"]
+#[allow(dead_code, reason = "each of its users takes what it needs")]
+pub(crate) mod servers;
 
 use std::path::Path;
 
@@ -23,6 +30,7 @@ use uuid::Uuid;
 use crate::activity::{Activity, Micros};
 
 pub use moment::Moments;
+pub use postgres::PostgresDatabase;
 pub use sqlite::SqliteDatabase;
 
 /// Why the database did not do it, named by what the caller can do.
@@ -53,6 +61,18 @@ pub struct Settings {
     pub users: Users,
     /// Where tokens are.
     pub tokens: TokenTables,
+    /// The password for the database's server, where the address has none.
+    pub password: Option<Password>,
+}
+
+/// What is never shown.
+#[derive(Clone)]
+pub struct Password(pub String);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
 }
 
 impl Default for Settings {
@@ -62,6 +82,7 @@ impl Default for Settings {
             time_zone: TimeZone::UTC,
             users: Users::default(),
             tokens: TokenTables::default(),
+            password: None,
         }
     }
 }
@@ -334,8 +355,8 @@ pub trait Database: Send + Sync {
     fn moments(&self) -> &Moments;
 }
 
-/// The database behind a URL: `sqlite:///relative.sqlite3` or `sqlite:////absolute.sqlite3`.
-/// Connects to nothing yet.
+/// The database behind a URL: `sqlite:///relative.sqlite3`, `sqlite:////absolute.sqlite3`,
+/// `postgres://user:password@host:port/database`. Connects to nothing yet.
 pub fn open(url: &str, settings: Settings) -> Result<Box<dyn Database>, String> {
     let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
     match scheme {
@@ -347,8 +368,13 @@ pub fn open(url: &str, settings: Settings) -> Result<Box<dyn Database>, String> 
                       sqlite:////absolute/path.sqlite3"
                 .into()),
         },
+        "postgres" | "postgresql" | "pgsql" | "postgis" => {
+            Ok(Box::new(PostgresDatabase::new(url, settings)?))
+        }
         // Never repeat the URL: it may hold a password.
-        _ => Err("unknown kind of database: this version knows sqlite:///path.sqlite3".into()),
+        _ => Err("unknown kind of database: this version knows sqlite:///path.sqlite3 and \
+                  postgres://user:password@host/database"
+            .into()),
     }
 }
 
@@ -365,7 +391,11 @@ mod tests {
             ("sqlite:///", false),
             ("sqlite:///db.sqlite3?mode=ro", false),
             ("db.sqlite3", false),
-            ("postgres://u:secret@localhost/db", false),
+            ("postgres://u:secret@localhost/db", true),
+            ("postgresql://u:secret@localhost/db?sslmode=verify-full", true),
+            ("postgres://u:secret@localhost/", false),
+            ("postgres://u:secret@localhost/db?sslmode=nonsense", false),
+            ("oracle://u:secret@localhost/db", false),
             ("", false),
         ] {
             let opened = open(url, Settings::default());

@@ -42,6 +42,23 @@ impl Moments {
         instant(digits, None)
     }
 
+    /// The digits of any column but `date` for this moment; `None` outside of the years 1 to 9999.
+    pub(super) fn digits(&self, at: Micros) -> Option<DateTime> {
+        digits(at, self.zone.as_ref())
+    }
+
+    /// The digits of `djaffar_activity.date` for this moment.
+    pub(super) fn digits_of_date(&self, at: Micros) -> Option<DateTime> {
+        digits(at, None)
+    }
+
+    /// What a `timestamptz` holds for a date: Django hands PostgreSQL the digits without an offset,
+    /// which it takes for those of `TIME_ZONE`.
+    pub(super) fn moment_of_date(&self, at: Micros) -> Option<Micros> {
+        let digits = self.digits_of_date(at)?;
+        self.zone.as_ref().map_or(Some(at), |_| self.instant(digits))
+    }
+
     /// What any column but `date` holds for this moment; `None` outside of the years 1 to 9999.
     pub(super) fn text(&self, at: Micros) -> Option<String> {
         text(at, self.zone.as_ref())
@@ -57,18 +74,30 @@ impl Moments {
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 fn instant(digits: DateTime, zone: Option<&TimeZone>) -> Option<Micros> {
-    match zone {
-        Some(zone) => Some(zone.to_ambiguous_timestamp(digits).compatible().ok()?.as_microsecond()),
-        None => i64::try_from(digits.duration_since(EPOCH).as_micros()).ok(),
+    let utc = i64::try_from(digits.duration_since(EPOCH).as_micros()).ok()?;
+    let Some(zone) = zone else { return Some(utc) };
+    match zone.to_ambiguous_timestamp(digits).compatible() {
+        Ok(instant) => Some(instant.as_microsecond()),
+        // At the very end or start of time, the offset of a few days before or after.
+        Err(_) => Some(utc - offset(zone, utc)),
     }
 }
 
+fn digits(at: Micros, zone: Option<&TimeZone>) -> Option<DateTime> {
+    let local = zone.map_or(Some(at), |zone| at.checked_add(offset(zone, at)))?;
+    let digits = EPOCH.checked_add(SignedDuration::from_micros(local)).ok()?;
+    (1..=9999).contains(&digits.year()).then_some(digits)
+}
+
+/// What a zone adds to UTC at this moment, or at the nearest that jiff knows.
+fn offset(zone: &TimeZone, at: Micros) -> Micros {
+    let (first, last) = (Timestamp::MIN.as_microsecond(), Timestamp::MAX.as_microsecond());
+    let known = Timestamp::from_microsecond(at.clamp(first + 1, last - 1)).unwrap_or_default();
+    Micros::from(zone.to_offset(known).seconds()) * 1_000_000
+}
+
 fn text(at: Micros, zone: Option<&TimeZone>) -> Option<String> {
-    let digits = match zone {
-        Some(zone) => zone.to_datetime(Timestamp::from_microsecond(at).ok()?),
-        None => EPOCH.checked_add(SignedDuration::from_micros(at)).ok()?,
-    };
-    (1..=9999).contains(&digits.year()).then(|| print(digits))
+    digits(at, zone).map(print)
 }
 
 /// `YYYY-MM-DD HH:MM:SS`, with `.ffffff` unless that is zero. By hand: two of these are a

@@ -9,6 +9,8 @@ pub(super) struct Dialect {
     pub(super) quote: fn(&str) -> String,
     /// The n-th parameter, from 1 on.
     pub(super) parameter: fn(usize) -> String,
+    /// No moment, in the type of moments.
+    pub(super) never: &'static str,
     /// The type of a text, in a cast.
     pub(super) text: &'static str,
     /// Before a column that is to be compared letter for letter.
@@ -46,11 +48,11 @@ pub(super) fn select(
     if present.is_empty() {
         return None;
     }
-    let Dialect { quote, parameter, text, exact } = dialect;
+    let Dialect { quote, parameter, never, text, exact } = dialect;
     let has = |column: &str| present.iter().any(|name| name == column);
     let nothing = format!("CAST(NULL AS {text})");
     let columns = match key {
-        TokenKey::Drf(_) => format!("NULL, '', {nothing}, 1 = 0"),
+        TokenKey::Drf(_) => format!("{never}, '', {nothing}, 1 = 0"),
         // Up to knox 4.1; its expiry came with 3.0, as `expires`.
         TokenKey::Knox(_) if has("salt") && has("expires") => {
             "t.expires, t.digest, t.salt, 1 = 0".to_owned()

@@ -23,8 +23,13 @@ const READER: Setup = Setup {
     pragmas: "PRAGMA query_only = 1; PRAGMA mmap_size = 0; PRAGMA cache_size = -4096;",
 };
 
-const DIALECT: Dialect =
-    Dialect { quote, parameter: |number| format!("?{number}"), text: "text", exact: "" };
+const DIALECT: Dialect = Dialect {
+    quote,
+    parameter: |number| format!("?{number}"),
+    never: "NULL",
+    text: "text",
+    exact: "",
+};
 
 /// The look-ups of an SQLite file.
 #[derive(Debug)]

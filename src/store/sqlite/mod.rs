@@ -21,6 +21,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use uuid::Uuid;
 
+use super::rows::position as as_position;
 use super::schema::{RUN_MIGRATE, check_superuser};
 use super::{
     Batch, Cursor, Database, Directory, Error, History, Moments, Owner, Settings, Store, Superuser,
@@ -226,8 +227,7 @@ fn position(connection: &Connection, cursor: &Cursor) -> rusqlite::Result<Option
 }
 
 fn set_cursor(connection: &Connection, cursor: &Cursor) -> Result<(), Failure> {
-    let position = i64::try_from(cursor.position)
-        .map_err(|_| Error::Rejected(format!("no file has a byte {}", cursor.position)))?;
+    let position = as_position(cursor.position)?;
     connection
         .prepare_cached(
             "INSERT INTO djaffar_spool_cursor (spool, segment, position) VALUES (?1, ?2, ?3) \

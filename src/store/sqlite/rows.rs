@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use rusqlite::{Connection, Statement, params};
-use serde::de::IgnoredAny;
 use uuid::fmt::Simple;
 
 use super::key::KeyColumn;
 use super::link::Failure;
 use crate::activity::{Activity, Micros};
+use crate::store::rows::{check_properties, out_of_range};
 use crate::store::{Batch, Error, Moments, NewSession};
 
 /// What a row of an activity needs; [`Rows::bind`] follows this order.
@@ -127,10 +127,7 @@ impl Rows<'_> {
         let date =
             self.moments.text_of_date(activity.date).ok_or_else(|| out_of_range(activity.date))?;
         // The table's CHECK, which our connection leaves out.
-        if let Some(properties) = &activity.properties {
-            serde_json::from_str::<IgnoredAny>(properties)
-                .map_err(|error| Error::Rejected(format!("the properties are no JSON: {error}")))?;
-        }
+        check_properties(activity.properties.as_deref())?;
         let mut digits = [0; Simple::LENGTH];
         let event_id = activity.event_id.map(|id| &*id.simple().encode_lower(&mut digits));
         statement.raw_bind_parameter(before + 1, user)?;
@@ -150,8 +147,4 @@ impl Rows<'_> {
     fn moment(&self, at: Micros) -> Result<String, Error> {
         self.moments.text(at).ok_or_else(|| out_of_range(at))
     }
-}
-
-fn out_of_range(at: Micros) -> Error {
-    Error::Rejected(format!("{at} microseconds since 1970 is outside of the years 1 to 9999"))
 }

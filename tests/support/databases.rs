@@ -1,0 +1,302 @@
+//! Database servers of the tests' own: real ones, in folders and on sockets of their own, stopped
+//! and removed afterwards. Also used by the unit tests of the stores.
+
+use std::{
+    fs::{self, File, Permissions},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// A kind of server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Postgres,
+    Maria,
+}
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    kind: Kind,
+    /// Of the programs; for PostgreSQL, where its `bin` is.
+    programs: PathBuf,
+    folder: TempDir,
+    child: Child,
+    databases: AtomicU32,
+    pub(crate) port: u16,
+    pub(crate) options: Vec<String>,
+}
+
+/// A folder that a server of another user can use; the path of a socket must be short.
+fn folder(kind: Kind) -> TempDir {
+    let folder = tempfile::Builder::new().prefix("djaffar-").tempdir_in("/tmp").unwrap();
+    if kind == Kind::Postgres
+        && let Some((user, group)) = postgres_user()
+    {
+        chown(folder.path(), Some(user), Some(group)).unwrap();
+    }
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// Whom a PostgreSQL runs as where we are root, which it refuses.
+fn postgres_user() -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let id = |flag: &str| {
+        let said = Command::new("id").args([flag, "postgres"]).output().unwrap();
+        String::from_utf8_lossy(&said.stdout).trim().parse().expect("a user postgres")
+    };
+    Some((id("-u"), id("-g")))
+}
+
+fn as_postgres(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    if let Some((user, group)) = postgres_user() {
+        command.uid(user).gid(group);
+    }
+    command
+}
+
+/// Where programs of PostgreSQL are: Debian's, and those that `./test` has installed.
+pub(crate) fn postgres_versions() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let venvs = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venvs");
+    for (dir, ending) in [(Path::new("/usr/lib/postgresql"), "bin"), (&venvs, "native/bin")] {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        found.extend(entries.map(|entry| entry.path().join(ending)));
+    }
+    found.retain(|bin| bin.join("initdb").exists() && bin.join("postgres").exists());
+    found.sort();
+    found
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Server {
+    /// The newest PostgreSQL that is here.
+    pub(crate) fn postgres() -> Server {
+        let versions = postgres_versions();
+        let debian = versions.iter().rfind(|bin| bin.starts_with("/usr/lib/postgresql"));
+        let bin = debian.or(versions.last()).expect("PostgreSQL: run ./test databases");
+        Server::postgres_at(bin, &[])
+    }
+
+    /// The PostgreSQL of this folder, with more options.
+    pub(crate) fn postgres_at(bin: &Path, options: &[&str]) -> Server {
+        let folder = folder(Kind::Postgres);
+        let data = folder.path().join("data");
+        let made = as_postgres(&bin.join("initdb"))
+            .args(["-U", "site", "-A", "trust", "-E", "UTF8", "--no-sync", "-D"])
+            .arg(&data)
+            .current_dir("/")
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        Server::begin(Kind::Postgres, bin.to_owned(), folder, options)
+    }
+
+    /// MariaDB.
+    pub(crate) fn maria(options: &[&str]) -> Server {
+        let folder = folder(Kind::Maria);
+        let made = Command::new("mariadb-install-db")
+            .args(["--no-defaults", "--auth-root-authentication-method=normal"])
+            .arg(format!("--datadir={}", folder.path().join("data").display()))
+            .args(root_option())
+            .output()
+            .expect("MariaDB: run ./test databases");
+        assert!(made.status.success(), "{made:?}");
+        Server::begin(Kind::Maria, "/usr/sbin".into(), folder, options)
+    }
+
+    fn begin(kind: Kind, programs: PathBuf, folder: TempDir, options: &[&str]) -> Server {
+        let options: Vec<String> = options.iter().map(|&text| text.to_owned()).collect();
+        let port = free_port();
+        let child = spawn(kind, &programs, folder.path(), port, &options);
+        let mut server =
+            Server { kind, programs, folder, child, databases: AtomicU32::new(0), port, options };
+        server.wait();
+        server
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Waits until it answers.
+    fn wait(&mut self) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !self.answers() {
+            let log = fs::read_to_string(self.folder().join("log")).unwrap_or_default();
+            assert!(self.child.try_wait().unwrap().is_none(), "it ended: {log}");
+            assert!(Instant::now() < until, "it does not answer: {log}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn answers(&self) -> bool {
+        self.client("SELECT 1", None).is_ok()
+    }
+
+    /// Runs SQL by the server's own client and gives what it printed.
+    pub(crate) fn client(&self, sql: &str, database: Option<&str>) -> Result<String, String> {
+        let mut command = match self.kind {
+            Kind::Postgres => {
+                // The client of any version will do.
+                let mut command = Command::new("psql");
+                command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "site"]);
+                command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+                command.args(["-d", database.unwrap_or("postgres"), "-c", sql]);
+                command
+            }
+            Kind::Maria => {
+                let mut command = Command::new("mariadb");
+                command.args(["--no-defaults", "-u", "root", "--batch", "--skip-column-names"]);
+                command.arg(format!("--socket={}", self.folder().join("socket").display()));
+                command.args(["-e", sql]).args(database);
+                command
+            }
+        };
+        let said = command.stdin(Stdio::null()).output().unwrap();
+        match said.status.success() {
+            true => Ok(String::from_utf8_lossy(&said.stdout).trim_end().to_owned()),
+            false => Err(String::from_utf8_lossy(&said.stderr).into_owned()),
+        }
+    }
+
+    /// Runs SQL in a database.
+    #[track_caller]
+    pub(crate) fn sql(&self, database: &str, sql: &str) -> String {
+        self.client(sql, Some(database)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Makes an empty database and gives its name.
+    pub(crate) fn create(&self) -> String {
+        let name = format!("site{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.client(&format!("CREATE DATABASE {name}"), None).unwrap();
+        name
+    }
+
+    /// The address of a database, over TCP.
+    pub(crate) fn url(&self, database: &str) -> String {
+        self.url_at(self.port, database)
+    }
+
+    /// The same behind another port.
+    pub(crate) fn url_at(&self, port: u16, database: &str) -> String {
+        match self.kind {
+            Kind::Postgres => format!("postgres://site@127.0.0.1:{port}/{database}"),
+            Kind::Maria => format!("mysql://site@127.0.0.1:{port}/{database}"),
+        }
+    }
+
+    /// Kills it as a crash would, and starts it again.
+    pub(crate) fn crash_and_restart(&mut self, pause: Duration) {
+        self.kill();
+        thread::sleep(pause);
+        self.start();
+    }
+
+    /// SIGKILL for all of it.
+    pub(crate) fn kill(&mut self) {
+        let processes = children(self.child.id());
+        for process in &processes {
+            let _ = rustix::process::kill_process(*process, rustix::process::Signal::KILL);
+        }
+        drop(self.child.kill());
+        drop(self.child.wait());
+        let until = Instant::now() + Duration::from_secs(10);
+        while processes.iter().any(|process| is_alive(*process)) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let lock = format!(".s.PGSQL.{}.lock", self.port);
+        for file in ["data/postmaster.pid", &lock] {
+            drop(fs::remove_file(self.folder().join(file)));
+        }
+    }
+
+    /// Starts it where the client cannot ask it: waits until it says that it is ready.
+    pub(crate) fn start_unasked(&mut self) {
+        self.child = spawn(self.kind, &self.programs, self.folder.path(), self.port, &self.options);
+        let log = self.folder().join("log");
+        while !fs::read_to_string(&log).unwrap().contains("ready to accept connections") {
+            assert!(self.child.try_wait().unwrap().is_none(), "it ended");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Starts it again.
+    pub(crate) fn start(&mut self) {
+        self.child = spawn(self.kind, &self.programs, self.folder.path(), self.port, &self.options);
+        self.wait();
+    }
+}
+
+/// The processes that a PostgreSQL has started: a crash takes all of them along.
+fn children(pid: u32) -> Vec<rustix::process::Pid> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let numbers = children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+    numbers.filter_map(rustix::process::Pid::from_raw).collect()
+}
+
+fn is_alive(process: rustix::process::Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+fn root_option() -> Option<&'static str> {
+    rustix::process::geteuid().is_root().then_some("--user=root")
+}
+
+fn spawn(kind: Kind, programs: &Path, folder: &Path, port: u16, options: &[String]) -> Child {
+    let log = File::create(folder.join("log")).unwrap();
+    let data = folder.join("data");
+    let mut command = match kind {
+        Kind::Postgres => {
+            let mut command = as_postgres(&programs.join("postgres"));
+            command.arg("-D").arg(data).args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k"]);
+            command.arg(folder);
+            command
+        }
+        Kind::Maria => {
+            let mut command = Command::new(programs.join("mariadbd"));
+            command.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
+            command.args(root_option()).arg(format!("--port={port}"));
+            command.args(["--bind-address=127.0.0.1", "--skip-grant-tables=0"]);
+            command.args(["--character-set-server=utf8mb4", "--innodb-buffer-pool-size=64M"]);
+            command.arg(format!("--socket={}", folder.join("socket").display()));
+            command.arg(format!("--init-file={}", init_file(folder).display()));
+            command.arg(format!("--pid-file={}", folder.join("pid").display()));
+            command
+        }
+    };
+    command.args(options).current_dir("/").stdin(Stdio::null());
+    command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+/// Makes the user of the tests.
+fn init_file(folder: &Path) -> PathBuf {
+    let path = folder.join("init.sql");
+    let sql = "CREATE USER IF NOT EXISTS 'site'@'127.0.0.1'; \
+               GRANT ALL ON *.* TO 'site'@'127.0.0.1';\n";
+    fs::write(&path, sql).unwrap();
+    path
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
