@@ -8,7 +8,7 @@ import json
 import os
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -148,23 +148,41 @@ def prefix() -> str:
 
 
 def database_url() -> str:
-    """The database of the activities, as djaffar writes its address."""
+    """The database of the activities, as djaffar writes its address; without the password."""
     database = connections[router.db_for_write(Activity)].settings_dict
     kind = database["ENGINE"].rpartition(".")[2]
     name = str(database["NAME"])
-    if kind in ("sqlite3",):
+    if kind in ("sqlite3", "spatialite"):
         if ":memory:" in name or not name:
             raise CommandError("A database in memory is this process's alone; name a file.")
         return f"sqlite:///{os.path.abspath(name)}"
     schemes = {"postgresql": "postgres", "postgis": "postgres", "mysql": "mysql"}
     if kind not in schemes:
         raise CommandError(f"djaffar has no way to write to {database['ENGINE']}.")
-    host = database.get("HOST") or "localhost"
-    port = f":{database['PORT']}" if database.get("PORT") else ""
+    options = database.get("OPTIONS") or {}
+    if "service" in options:
+        raise CommandError("djaffar reads no pg_service.conf: name HOST, NAME and USER.")
+    host = database.get("HOST") or options.get("unix_socket") or ""
+    port = f":{database['PORT']}" if database.get("PORT") and host else ""
     user = quote(str(database.get("USER") or ""), safe="")
-    password = quote(str(database.get("PASSWORD") or ""), safe="")
-    who = f"{user}:{password}@" if password else f"{user}@" if user else ""
-    return f"{schemes[kind]}://{who}{quote(host, safe='')}{port}/{quote(name, safe='')}"
+    who = f"{user}@" if user else ""
+    # What Python's drivers and ours call the same, and what only Django's own wants.
+    known = ["sslmode", "sslrootcert", "sslcert", "sslkey", "options", "application_name"]
+    said = {key: options[key] for key in known if key in options and kind != "mysql"}
+    if kind == "mysql" and (tls := options.get("ssl")):
+        names = {"ca": "ssl-ca", "cert": "ssl-cert", "key": "ssl-key"}
+        said = {names[key]: value for key, value in tls.items() if key in names}
+        said.setdefault("ssl-mode", "VERIFY_CA" if "ssl-ca" in said else "REQUIRED")
+    if kind == "mysql" and (mode := options.get("ssl_mode")):
+        said["ssl-mode"] = mode
+    query = f"?{urlencode(said)}" if said else ""
+    return f"{schemes[kind]}://{who}{quote(host, safe='')}{port}/{quote(name, safe='')}{query}"
+
+
+def database_password() -> str | None:
+    """The password of that database, if it has one."""
+    password = connections[router.db_for_write(Activity)].settings_dict.get("PASSWORD")
+    return str(password) if password else None
 
 
 def as_toml(options: dict[str, Any]) -> str:

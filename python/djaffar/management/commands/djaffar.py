@@ -52,6 +52,8 @@ class Command(BaseCommand):
         if derived.jwt_key is not None and "jwt_key_file" not in derived.options:
             name = "VERIFYING_KEY, or SIGNING_KEY for HS256,"
             self.stdout.write(f"# jwt_key_file: a file with SIMPLE_JWT's {name} is wanted.")
+        if server.database_password() and "database_password_file" not in derived.options:
+            self.stdout.write("# database_password_file: a file with PASSWORD is wanted.")
         self.stdout.write(server.as_toml(derived.options), ending="")
 
     def _check(self, derived: server.Derived, options: list[str]) -> None:
@@ -94,9 +96,11 @@ def _files(derived: server.Derived, environment: Mapping[str, str]) -> dict[str,
         "secret_key_file": force_str(settings.SECRET_KEY),
         "secret_key_fallback_file": "\n".join(map(force_str, settings.SECRET_KEY_FALLBACKS)),
         "jwt_key_file": derived.jwt_key,
+        "database_password_file": server.database_password(),
     }
-    if "secret_key" in given:
-        del secrets["secret_key_file"]
+    for name in ("secret_key", "database_password"):
+        if name in given:
+            del secrets[f"{name}_file"]
     files = {
         name: _file(name, text)
         for name, text in secrets.items()
