@@ -7,6 +7,7 @@
 //! so that a batch that is written twice changes nothing; and an `event_id` is stored once.
 
 mod address;
+mod clickhouse;
 mod moment;
 mod postgres;
 mod rows;
@@ -29,6 +30,7 @@ use uuid::Uuid;
 
 use crate::activity::{Activity, Micros};
 
+pub use clickhouse::{Freezer, MakeFreezer, WithClickHouse};
 pub use moment::Moments;
 pub use postgres::PostgresDatabase;
 pub use settings::{Password, Settings, TokenTables, Users};

@@ -1,0 +1,171 @@
+//! A batch as it is frozen before its first try: what each shard gets, byte by byte, and what the
+//! site's database gets afterwards. Knows no servers, and files only as [`Freezer`].
+
+use uuid::Uuid;
+
+use super::super::{Cursor, Error, NewSession};
+
+/// Keeps one frozen batch, durably: the spool's disk.
+pub trait Freezer: Send {
+    /// What was frozen last; none where that was not finished: then it was never tried.
+    fn load(&mut self) -> Result<Option<Vec<u8>>, Error>;
+    /// Keeps these bytes in place of those before. When it returns, they are on the disk.
+    fn freeze(&mut self, bytes: &[u8]) -> Result<(), Error>;
+}
+
+/// What one shard gets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Part {
+    /// How many activities.
+    pub(super) rows: u32,
+    /// The activities.
+    pub(super) activities: Vec<u8>,
+    /// The infos of sessions that may be new; blank: none.
+    pub(super) infos: Vec<u8>,
+    /// The event_ids; blank: none.
+    pub(super) events: Vec<u8>,
+}
+
+/// A batch that nothing can change any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Frozen {
+    /// Its name, in every row.
+    pub(super) batch: Uuid,
+    /// When it was frozen, in seconds since 1970; in every row.
+    pub(super) stored_at: u32,
+    /// The last row's id.
+    pub(super) last_id: i64,
+    /// How far the spool is stored afterwards.
+    pub(super) cursor: Cursor,
+    /// The sessions that the site's database gets.
+    pub(super) sessions: Vec<NewSession>,
+    /// One for each shard.
+    pub(super) parts: Vec<Part>,
+}
+
+/// The version of the format.
+const VERSION: u32 = 1;
+
+impl Frozen {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let size: usize = self.parts.iter().map(|part| part.activities.len() + 65_536).sum();
+        let mut out = Vec::with_capacity(size);
+        out.extend(VERSION.to_le_bytes());
+        let Cursor { spool, segment, position } = self.cursor;
+        for id in [self.batch, spool, segment] {
+            out.extend(id.as_bytes());
+        }
+        out.extend(position.to_le_bytes());
+        out.extend(self.stored_at.to_le_bytes());
+        out.extend(self.last_id.to_le_bytes());
+        out.extend((self.sessions.len() as u64).to_le_bytes());
+        for session in &self.sessions {
+            bytes(&mut out, session.key.as_bytes());
+            bytes(&mut out, session.data.as_bytes());
+            out.extend(session.expires.to_le_bytes());
+        }
+        out.extend((self.parts.len() as u64).to_le_bytes());
+        for part in &self.parts {
+            out.extend(part.rows.to_le_bytes());
+            for block in [&part.activities, &part.infos, &part.events] {
+                bytes(&mut out, block);
+            }
+        }
+        out
+    }
+
+    /// Reads what [`Frozen::encode`] wrote.
+    pub(super) fn decode(data: &[u8]) -> Result<Frozen, Error> {
+        let mut data = Reader(data);
+        let version = u32::from_le_bytes(data.array()?);
+        if version != VERSION {
+            return Err(Error::Schema(format!(
+                "the spool holds a frozen batch of version {version}, made by a newer djaffar: \
+                 start that one"
+            )));
+        }
+        let [batch, spool, segment] =
+            [data.array()?, data.array()?, data.array()?].map(Uuid::from_bytes);
+        let position = u64::from_le_bytes(data.array()?);
+        let stored_at = u32::from_le_bytes(data.array()?);
+        let last_id = i64::from_le_bytes(data.array()?);
+        let mut sessions = Vec::new();
+        for _ in 0..u64::from_le_bytes(data.array()?) {
+            let (key, text) = (data.text()?, data.text()?);
+            let expires = i64::from_le_bytes(data.array()?);
+            sessions.push(NewSession { key, data: text, expires });
+        }
+        let mut parts = Vec::new();
+        for _ in 0..u64::from_le_bytes(data.array()?) {
+            let rows = u32::from_le_bytes(data.array()?);
+            let [activities, infos, events] =
+                [data.block()?, data.block()?, data.block()?].map(<[u8]>::to_vec);
+            parts.push(Part { rows, activities, infos, events });
+        }
+        let cursor = Cursor { spool, segment, position };
+        Ok(Frozen { batch, stored_at, last_id, cursor, sessions, parts })
+    }
+}
+
+fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend((bytes.len() as u64).to_le_bytes());
+    out.extend(bytes);
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Error> {
+        let cut = || Error::Unavailable("the frozen batch is shorter than it says".into());
+        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(cut)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(self.take(N)?);
+        Ok(bytes)
+    }
+
+    fn block(&mut self) -> Result<&'a [u8], Error> {
+        let length = u64::from_le_bytes(self.array()?);
+        self.take(usize::try_from(length).unwrap_or(usize::MAX))
+    }
+
+    fn text(&mut self) -> Result<String, Error> {
+        Ok(String::from_utf8_lossy(self.block()?).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_and_back() {
+        let ids = [1, 2, 3].map(Uuid::from_u128);
+        let part = |rows| Part {
+            rows,
+            activities: vec![1, 2, 3],
+            infos: Vec::new(),
+            events: vec![rows as u8; 20],
+        };
+        let session = NewSession { key: "k".into(), data: "ü".into(), expires: -1 };
+        let frozen = Frozen {
+            batch: ids[0],
+            stored_at: 5,
+            last_id: i64::MAX,
+            cursor: Cursor { spool: ids[1], segment: ids[2], position: 77 },
+            sessions: vec![session; 2],
+            parts: vec![part(1), part(0)],
+        };
+        let bytes = frozen.encode();
+        assert_eq!(Frozen::decode(&bytes), Ok(frozen));
+        for length in 0..bytes.len() {
+            assert!(Frozen::decode(&bytes[..length]).is_err(), "{length}");
+        }
+        let newer = [&9_u32.to_le_bytes(), &bytes[4..]].concat();
+        assert!(matches!(Frozen::decode(&newer), Err(Error::Schema(_))));
+    }
+}

@@ -1,0 +1,112 @@
+//! ClickHouse for the activities, beside the site's own database for everything else.
+//!
+//! Sessions, users, tokens and the spool's cursors stay where they are; activities, the infos of
+//! their sessions and the event_ids go to ClickHouse, from 18.16 on: one server, or shards and
+//! their replicas. There are no transactions across the two, so that a batch is frozen on the
+//! spool's disk before it is tried ([`Freezer`]) and from then on only finished: the same bytes
+//! under the same name, until every shard has them; then the cursor moves.
+//!
+//! Our own client, over HTTP: it must speak to servers of eight years, give them the very same
+//! bytes again, and name settings only where they are known.
+
+mod address;
+mod frozen;
+mod history;
+mod http;
+mod native;
+mod number;
+mod rows;
+mod schema;
+mod shard;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{path::Path, sync::Arc};
+
+use address::Address;
+pub use frozen::Freezer;
+use history::ClickHouseHistory;
+use writer::{Writer, runtime};
+
+use super::{Database, Directory, Error, History, Moments, Owner, Store, Superuser};
+
+/// Makes what keeps frozen batches.
+pub type MakeFreezer = Arc<dyn Fn() -> Box<dyn Freezer> + Send + Sync>;
+
+/// The site's database, with the activities in a ClickHouse.
+pub struct WithClickHouse {
+    site: Box<dyn Database>,
+    address: Address,
+    freezer: MakeFreezer,
+}
+
+impl WithClickHouse {
+    /// The ClickHouse at this URL. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// A URL that is none, with the syntax.
+    pub fn new(
+        site: Box<dyn Database>,
+        url: &str,
+        password: Option<&str>,
+        freezer: MakeFreezer,
+    ) -> Result<WithClickHouse, String> {
+        Ok(WithClickHouse { site, address: Address::parse(url, password)?, freezer })
+    }
+}
+
+impl Database for WithClickHouse {
+    fn owner(&self) -> Result<Owner, Error> {
+        self.site.owner()
+    }
+
+    /// A ClickHouse that is away is no reason not to start: what comes in waits in the spool.
+    fn check(&self) -> Result<(), Error> {
+        self.site.check()?;
+        match runtime(&mut None)?.block_on(schema::check(&self.address)) {
+            Err(Error::Unavailable(reason)) => {
+                tracing::warn!(reason, "ClickHouse cannot be looked at for now");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn migrate(&self) -> Result<(), Error> {
+        // Where Django makes the site's tables, these are ours all the same.
+        if self.site.owner()? != Owner::DjangoApp {
+            self.site.migrate()?;
+        }
+        runtime(&mut None)?.block_on(schema::migrate(&self.address))
+    }
+
+    fn legacy_sessions(&self) -> Result<bool, Error> {
+        self.site.legacy_sessions()
+    }
+
+    fn create_superuser(&self, user: &Superuser<'_>) -> Result<(), Error> {
+        self.site.create_superuser(user)
+    }
+
+    fn file(&self) -> Option<&Path> {
+        self.site.file()
+    }
+
+    fn store(&self) -> Box<dyn Store> {
+        let (site, moments) = (self.site.store(), self.moments().clone());
+        Box::new(Writer::new(site, &self.address, (self.freezer)(), moments))
+    }
+
+    fn directory(&self) -> Box<dyn Directory> {
+        self.site.directory()
+    }
+
+    fn history(&self) -> Box<dyn History> {
+        Box::new(ClickHouseHistory::new(&self.address, self.moments().clone()))
+    }
+
+    fn moments(&self) -> &Moments {
+        self.site.moments()
+    }
+}

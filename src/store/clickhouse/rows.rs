@@ -1,0 +1,203 @@
+//! Activities as blocks, one for each shard. Everything that a store may refuse is refused here,
+//! before the batch is frozen: nothing later can be a row's fault.
+
+use std::collections::HashSet;
+
+use serde::de::IgnoredAny;
+use uuid::Uuid;
+
+use super::{
+    super::{Error, Moments},
+    frozen::Part,
+    native::{Column, block},
+};
+use crate::activity::{Activity, Micros, Session, SessionState};
+
+const DAY: Micros = 86_400_000_000;
+
+/// The columns of an activity, in the order of [`Block::push`].
+pub(super) const ACTIVITY: [(&str, &str); 16] = [
+    ("id", "Int64"),
+    ("stored_at", "DateTime"),
+    ("batch", "UUID"),
+    ("user_id", "String"),
+    ("session_id", "String"),
+    ("visitor", "String"),
+    ("ip_address", "String"),
+    ("date", "Int64"),
+    ("day", "Date"),
+    ("path", "String"),
+    ("referer", "String"),
+    ("received_at", "Int64"),
+    ("event_id", "UUID"),
+    ("name", "String"),
+    ("properties", "String"),
+    ("user_agent", "String"),
+];
+/// Those of a session's info.
+pub(super) const SESSIONINFO: [(&str, &str); 5] = [
+    ("session_id", "String"),
+    ("user_agent", "String"),
+    ("visitor", "String"),
+    ("created_at", "Int64"),
+    ("version", "UInt64"),
+];
+/// Those of an event_id.
+pub(super) const EVENT: [(&str, &str); 2] = [("event_id", "UUID"), ("day", "Date")];
+
+/// The names of columns, as a list.
+pub(super) fn names(columns: &[(&str, &str)]) -> String {
+    columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+/// Names and types of columns, as a list.
+pub(super) fn structure(columns: &[(&str, &str)]) -> String {
+    columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect::<Vec<_>>().join(", ")
+}
+
+/// What all rows of a batch share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamp {
+    pub(super) batch: Uuid,
+    /// Seconds since 1970.
+    pub(super) stored_at: u32,
+}
+
+/// Which shard an activity belongs to: that of its visitor, so that a visitor's history lies
+/// together; without one, that of its address. This must never change.
+pub(super) fn shard(activity: &Activity, shards: usize) -> usize {
+    let hash = match &activity.session {
+        Some(session) => crc32c::crc32c(visitor(session).as_bytes()),
+        None => crc32c::crc32c(activity.address.to_string().as_bytes()),
+    };
+    hash as usize % shards.max(1)
+}
+
+fn visitor(session: &Session) -> &str {
+    session.visitor.as_deref().unwrap_or(&session.key)
+}
+
+/// Whether the same browser may have sent the same before under another visitor: its answer, with
+/// the cookie, may have been lost.
+pub(super) fn is_newcomer(activity: &Activity) -> bool {
+    activity.session.as_ref().is_none_or(|session| session.state != SessionState::Known)
+}
+
+/// Refuses what no store takes.
+pub(super) fn check(activity: &Activity, moments: &Moments) -> Result<(), Error> {
+    for (at, digits) in [
+        (activity.date, moments.digits_of_date(activity.date)),
+        (activity.received_at, moments.digits(activity.received_at)),
+    ] {
+        if digits.is_none() {
+            return Err(Error::Rejected(format!(
+                "{at} microseconds since 1970 is outside of the years 1 to 9999"
+            )));
+        }
+    }
+    if let Some(properties) = &activity.properties {
+        serde_json::from_str::<IgnoredAny>(properties)
+            .map_err(|error| Error::Rejected(format!("the properties are no JSON: {error}")))?;
+    }
+    Ok(())
+}
+
+/// What one shard gets, growing row by row.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    activities: Table<16>,
+    infos: Table<5>,
+    events: Table<2>,
+}
+
+impl Blocks {
+    pub(super) fn new() -> Blocks {
+        let (activities, infos) = (Table::new(ACTIVITY), Table::new(SESSIONINFO));
+        Blocks { activities, infos, events: Table::new(EVENT) }
+    }
+
+    /// Adds an activity, under this number.
+    pub(super) fn push(&mut self, activity: &Activity, id: i64, stamp: Stamp) {
+        let session = activity.session.as_ref();
+        let [number, stored_at, batch, user, key, first, address, date, rest @ ..] =
+            self.activities.row();
+        number.i64(id);
+        stored_at.u32(stamp.stored_at);
+        batch.uuid(stamp.batch);
+        user.text(activity.user.as_deref().unwrap_or_default());
+        key.text(session.map_or("", |session| &session.key));
+        first.text(session.map_or("", visitor));
+        address.text(&activity.address.to_string());
+        date.i64(activity.date);
+        let [day, path, referer, received_at, event_id, name, properties, agent] = rest;
+        day.u16(day_of(activity.date));
+        path.text(&activity.path);
+        referer.text(&activity.referer);
+        received_at.i64(activity.received_at);
+        event_id.uuid(activity.event_id.unwrap_or_default());
+        name.text(&activity.name);
+        properties.text(activity.properties.as_deref().unwrap_or_default());
+        agent.text(&activity.user_agent);
+        if let Some(id) = activity.event_id {
+            let [event_id, day] = self.events.row();
+            event_id.uuid(id);
+            day.u16(day_of(Micros::from(stamp.stored_at) * 1_000_000));
+        }
+    }
+
+    /// Adds the info of an activity's session.
+    pub(super) fn info(&mut self, session: &Session, activity: &Activity) {
+        let [key, agent, first, created_at, version] = self.infos.row();
+        key.text(&session.key);
+        agent.text(&activity.user_agent);
+        first.text(visitor(session));
+        created_at.i64(activity.received_at);
+        version.i64(Micros::MAX - activity.received_at.max(0));
+    }
+
+    /// As bytes.
+    pub(super) fn finish(&self) -> Part {
+        Part {
+            rows: self.activities.rows,
+            activities: self.activities.bytes(),
+            infos: self.infos.bytes(),
+            events: self.events.bytes(),
+        }
+    }
+}
+
+/// Days since 1970, as far as 18.16 knows them; dates before and after count as the first and the
+/// last.
+fn day_of(at: Micros) -> u16 {
+    const LAST: Micros = 49_709; // 2106-02-06
+    u16::try_from(at.div_euclid(DAY).clamp(0, LAST)).unwrap_or(0)
+}
+
+/// UUIDs as a block of one column, to look for.
+pub(super) fn ids(ids: &HashSet<Uuid>) -> Vec<u8> {
+    let mut column = Column::new("event_id", "UUID");
+    ids.iter().for_each(|id| column.uuid(*id));
+    block(ids.len(), &[column])
+}
+
+#[derive(Debug)]
+struct Table<const N: usize> {
+    rows: u32,
+    columns: [Column; N],
+}
+
+impl<const N: usize> Table<N> {
+    fn new(columns: [(&'static str, &'static str); N]) -> Table<N> {
+        Table { rows: 0, columns: columns.map(|(name, kind)| Column::new(name, kind)) }
+    }
+
+    fn row(&mut self) -> &mut [Column; N] {
+        self.rows += 1;
+        &mut self.columns
+    }
+
+    /// Nothing where there are no rows.
+    fn bytes(&self) -> Vec<u8> {
+        if self.rows == 0 { Vec::new() } else { block(self.rows as usize, &self.columns) }
+    }
+}

@@ -1,0 +1,139 @@
+//! The tables: made on every server, and looked at.
+
+use super::{
+    super::Error,
+    address::Address,
+    http::{Ask, Link},
+    native::Rows,
+    rows::{ACTIVITY, EVENT, SESSIONINFO},
+};
+
+const SQL: &str = include_str!("../../../migrations/clickhouse/0001_djaffar.sql");
+
+/// A table and the columns that we need.
+const TABLES: [(&str, &[(&str, &str)]); 3] = [
+    ("djaffar_activity", &ACTIVITY),
+    ("djaffar_sessioninfo", &SESSIONINFO),
+    ("djaffar_event", &EVENT),
+];
+
+/// Makes what is missing, on all servers: every one must be there.
+pub(super) async fn migrate(address: &Address) -> Result<(), Error> {
+    for (number, replicas) in address.shards.iter().enumerate() {
+        for host in replicas {
+            let mut link = Link::new(host, address);
+            let sql = format!("CREATE DATABASE IF NOT EXISTS {}", address.database);
+            link.ask_in(None, Ask::query(sql)).await?;
+            let remembers = knows(&mut link, "non_replicated_deduplication_window").await?;
+            let syncs = knows(&mut link, "fsync_after_insert").await?;
+            let settings = match (address.is_replicated(), remembers) {
+                // A week, or as many blocks as 80 inserts a second leave in two minutes.
+                (true, _) => {
+                    ", replicated_deduplication_window = 10000, \
+                     replicated_deduplication_window_seconds = 604800"
+                }
+                // There is no other copy: on the disk when it is said to be stored.
+                (false, true) if syncs => {
+                    ", non_replicated_deduplication_window = 10000, fsync_after_insert = 1, \
+                     fsync_part_directory = 1"
+                }
+                (false, true) => ", non_replicated_deduplication_window = 10000",
+                (false, false) => "",
+            };
+            for statement in statements(address, number, host, settings) {
+                link.ask(Ask::query(statement)).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn statements(address: &Address, shard: usize, host: &str, settings: &str) -> Vec<String> {
+    let engine = |table: &str, kind: &str, version: &str| match address.is_replicated() {
+        true => {
+            let path = format!("/djaffar/{}/{table}/{}", address.database, shard + 1);
+            let version = if version.is_empty() { String::new() } else { format!(", {version}") };
+            format!("Replicated{kind}('{path}', '{host}'{version})")
+        }
+        false => format!("{kind}({version})"),
+    };
+    let on = if address.cluster.is_some() { "_local" } else { "" };
+    let sql = SQL
+        .replace("{on}", on)
+        .replace("{activity}", &engine("djaffar_activity", "MergeTree", ""))
+        .replace("{event}", &engine("djaffar_event", "MergeTree", ""))
+        .replace(
+            "{sessioninfo}",
+            &engine("djaffar_sessioninfo", "ReplacingMergeTree", "version"),
+        )
+        .replace("{settings}", settings);
+    let is_code = |line: &&str| !line.trim_start().starts_with("--");
+    let sql = sql.lines().filter(is_code).collect::<Vec<_>>().join("\n");
+    let mut all: Vec<String> =
+        sql.split(';').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect();
+    if let Some(cluster) = &address.cluster {
+        let database = &address.database;
+        all.extend(TABLES.map(|(table, _)| {
+            format!(
+                "CREATE TABLE IF NOT EXISTS {table} AS {table}_local \
+                 ENGINE = Distributed({cluster}, {database}, {table}_local)"
+            )
+        }));
+    }
+    all
+}
+
+async fn knows(link: &mut Link, setting: &str) -> Result<bool, Error> {
+    let sql = format!(
+        "SELECT toUInt64(count()) FROM system.merge_tree_settings WHERE name = '{setting}' \
+         FORMAT RowBinary"
+    );
+    Ok(Rows(&link.ask_in(None, Ask::query(sql)).await?).u64()? > 0)
+}
+
+/// Whether the tables are there, on a server of each shard. A shard that is away is none's fault:
+/// [`Error::Unavailable`].
+pub(super) async fn check(address: &Address) -> Result<(), Error> {
+    let mut away = None;
+    for replicas in &address.shards {
+        let mut found = false;
+        for host in replicas {
+            match check_server(address, host).await {
+                Ok(()) => found = true,
+                Err(error @ Error::Unavailable(_)) => away = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if let (false, Some(error)) = (found, &away) {
+            return Err(error.clone());
+        }
+    }
+    Ok(())
+}
+
+async fn check_server(address: &Address, host: &str) -> Result<(), Error> {
+    let mut link = Link::new(host, address);
+    let sql = "SELECT table, name, type FROM system.columns WHERE database = currentDatabase() \
+               AND table LIKE 'djaffar%' FORMAT RowBinary";
+    let answer = link.ask(Ask::query(sql)).await?;
+    let (mut rows, mut there) = (Rows(&answer), Vec::new());
+    while !rows.is_empty() {
+        there.push((rows.text()?, rows.text()?, rows.text()?));
+    }
+    for (table, columns) in TABLES {
+        for name in [table.to_owned(), address.local(table)] {
+            for (column, kind) in columns {
+                let is_it = |it: &&(String, String, String)| it.0 == name && it.1 == *column;
+                let found = there.iter().find(is_it).map(|it| it.2.as_str());
+                if found != Some(kind) {
+                    return Err(Error::Schema(format!(
+                        "ClickHouse at {host}: {name}.{column} must be {kind} and is {}; run \
+                         `djaffar migrate` with this activity_database",
+                        found.unwrap_or("not there")
+                    )));
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,302 @@
+//! One shard: gives it a block exactly once, whichever of its replicas is there.
+//!
+//! A block is tried again until a server says that it has it, also when an earlier try may have
+//! come through. How the server knows it again depends on what it can ([`Guard`]).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{
+    super::Error,
+    address::Address,
+    frozen::Part,
+    http::{Ask, Link},
+    native::Rows,
+    rows::{ACTIVITY, EVENT, SESSIONINFO, Stamp, ids, names, structure},
+};
+
+/// Servers forget blocks after a while: an hour where nothing else was said, thousands of blocks.
+/// What was first tried longer ago than this is looked for, too.
+const LATE: Duration = Duration::from_secs(120);
+
+/// Settings that we insist on, where the server knows them.
+const SETTINGS: [(&str, &str); 3] =
+    [("async_insert", "0"), ("insert_deduplicate", "1"), ("deduplicate_insert", "enable")];
+
+/// How a server knows a block again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guard {
+    /// By the batch's name, given with the block (22.2 and later).
+    Token,
+    /// By the hash of the same bytes, which ZooKeeper keeps for all replicas.
+    Hash,
+    /// Not by itself: the statement that inserts asks whether the rows are there. Two of the same
+    /// name never run at once.
+    Condition,
+}
+
+/// What a server can.
+#[derive(Debug, Clone)]
+struct Talents {
+    guard: Guard,
+    replicated: bool,
+    settings: Vec<(&'static str, &'static str)>,
+}
+
+#[derive(Debug)]
+struct Replica {
+    link: Link,
+    /// Asked when first used, and again after an error: it may be another server by then.
+    talents: Option<Talents>,
+}
+
+/// A shard.
+#[derive(Debug)]
+pub(super) struct Shard {
+    replicas: Vec<Replica>,
+    /// The one that worked last.
+    preferred: usize,
+    activity: String,
+    sessioninfo: String,
+    event: String,
+}
+
+impl Shard {
+    pub(super) fn all(address: &Address) -> Vec<Shard> {
+        let replica = |host: &String| Replica { link: Link::new(host, address), talents: None };
+        let shard = |hosts: &Vec<String>| Shard {
+            replicas: hosts.iter().map(replica).collect(),
+            preferred: 0,
+            activity: address.local("djaffar_activity"),
+            sessioninfo: address.local("djaffar_sessioninfo"),
+            event: address.local("djaffar_event"),
+        };
+        address.shards.iter().map(shard).collect()
+    }
+
+    /// Has the shard take its part, once. `tried`: it may have it already.
+    pub(super) async fn take(
+        &mut self,
+        part: &Part,
+        stamp: Stamp,
+        mut tried: bool,
+    ) -> Result<(), Error> {
+        let mut failed = None;
+        for _ in 0..self.replicas.len() {
+            match self.take_here(part, stamp, tried).await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    let replica = self.replicas.get_mut(self.preferred);
+                    if let Some(replica) = replica {
+                        replica.talents = None;
+                    }
+                    self.preferred = (self.preferred + 1) % self.replicas.len();
+                    failed.get_or_insert(error);
+                    tried = true;
+                }
+            }
+        }
+        Err(failed.unwrap_or_else(|| Error::Unavailable("a shard without servers".into())))
+    }
+
+    async fn take_here(&mut self, part: &Part, stamp: Stamp, tried: bool) -> Result<(), Error> {
+        let Self { activity, sessioninfo, event, .. } = self;
+        let (activity, tables) = (activity.clone(), [sessioninfo.clone(), event.clone()]);
+        let replica = self.replica()?;
+        let talents = replica.talents(&activity).await?;
+        let [sessioninfo, event] = &tables;
+        // Before the activities: harmless when twice, and there when they are.
+        for (table, columns, block) in
+            [(sessioninfo, &SESSIONINFO[..], &part.infos), (event, &EVENT[..], &part.events)]
+        {
+            if !block.is_empty() {
+                let sql = format!("INSERT INTO {table} ({}) FORMAT Native", names(columns));
+                let ask = settings(Ask::query(sql), &talents).block(Bytes::from(block.clone()));
+                replica.link.ask(ask).await?;
+            }
+        }
+        if part.rows == 0 || (tried && replica.has(&activity, part, stamp, &talents).await?) {
+            return Ok(());
+        }
+        replica.insert(&activity, part, stamp, &talents).await
+    }
+
+    fn replica(&mut self) -> Result<&mut Replica, Error> {
+        let none = || Error::Unavailable("a shard without servers".into());
+        self.replicas.get_mut(self.preferred).ok_or_else(none)
+    }
+
+    /// Which of these event_ids it has.
+    pub(super) async fn known(
+        &mut self,
+        wanted: &std::collections::HashSet<Uuid>,
+    ) -> Result<Vec<Uuid>, Error> {
+        let sql = format!(
+            "SELECT DISTINCT event_id FROM {} WHERE event_id IN (SELECT event_id FROM wanted) \
+             FORMAT RowBinary",
+            self.event
+        );
+        let block = ids(wanted);
+        let mut failed = None;
+        for _ in 0..self.replicas.len() {
+            let ask = Ask::query(&sql)
+                .with("wanted_structure", "event_id UUID")
+                .with("wanted_format", "Native")
+                .table("wanted", &block);
+            match self.replica()?.link.ask(ask).await {
+                Ok(answer) => {
+                    let (mut rows, mut found) = (Rows(&answer), Vec::new());
+                    while !rows.is_empty() {
+                        found.push(rows.uuid()?);
+                    }
+                    return Ok(found);
+                }
+                Err(error) => {
+                    self.preferred = (self.preferred + 1) % self.replicas.len();
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        Err(failed.unwrap_or_else(|| Error::Unavailable("a shard without servers".into())))
+    }
+}
+
+fn settings(mut ask: Ask, talents: &Talents) -> Ask {
+    for (name, value) in &talents.settings {
+        ask = ask.with(name, *value);
+    }
+    ask
+}
+
+impl Replica {
+    /// What this server can, and how its table is made.
+    async fn talents(&mut self, table: &str) -> Result<Talents, Error> {
+        if let Some(talents) = &self.talents {
+            return Ok(talents.clone());
+        }
+        let wanted = SETTINGS.map(|(name, _)| format!("'{name}'")).join(", ");
+        let sql = format!(
+            "SELECT name FROM system.settings \
+             WHERE name IN ('insert_deduplication_token', {wanted}) FORMAT RowBinary"
+        );
+        let answer = self.link.ask(Ask::query(sql)).await?;
+        let (mut rows, mut names) = (Rows(&answer), Vec::new());
+        while !rows.is_empty() {
+            names.push(rows.text()?);
+        }
+        let sql = format!(
+            "SELECT engine, create_table_query FROM system.tables \
+             WHERE database = currentDatabase() AND name = '{table}' FORMAT RowBinary"
+        );
+        let answer = self.link.ask(Ask::query(sql)).await?;
+        if answer.is_empty() {
+            return Err(Error::Schema(format!(
+                "ClickHouse at {} has no table {table}: run `djaffar migrate` with this \
+                 activity_database",
+                self.link.host()
+            )));
+        }
+        let mut rows = Rows(&answer);
+        let (engine, made) = (rows.text()?, rows.text()?);
+        let replicated = engine.starts_with("Replicated");
+        let knows = |name: &str| names.iter().any(|known| known == name);
+        let remembers = replicated || made.contains("non_replicated_deduplication_window");
+        let talents = Talents {
+            guard: match () {
+                () if knows("insert_deduplication_token") && remembers => Guard::Token,
+                () if replicated => Guard::Hash,
+                () => Guard::Condition,
+            },
+            replicated,
+            settings: SETTINGS.into_iter().filter(|(name, _)| knows(name)).collect(),
+        };
+        self.talents = Some(talents.clone());
+        Ok(talents)
+    }
+
+    /// Whether the batch is there. An error where this server cannot tell, and would not notice
+    /// either that another replica has it.
+    async fn has(
+        &mut self,
+        table: &str,
+        part: &Part,
+        stamp: Stamp,
+        talents: &Talents,
+    ) -> Result<bool, Error> {
+        let sql = format!("{} FORMAT RowBinary", count(table, stamp));
+        let count = Rows(&self.link.ask(Ask::query(sql)).await?).u64()?;
+        if count == u64::from(part.rows) {
+            return Ok(true);
+        }
+        if count > 0 {
+            return Err(Error::Unavailable(format!(
+                "ClickHouse at {} has {count} of {} rows of batch {}: were rows deleted, or is a \
+                 part broken? Nothing is written until all or none are there",
+                self.link.host(),
+                part.rows,
+                stamp.batch
+            )));
+        }
+        if talents.replicated && age(stamp) > LATE {
+            let sql = format!(
+                "SELECT toUInt64(is_readonly + inserts_in_queue) FROM system.replicas \
+                 WHERE database = currentDatabase() AND table = '{table}' FORMAT RowBinary"
+            );
+            if Rows(&self.link.ask(Ask::query(sql)).await?).u64()? != 0 {
+                return Err(Error::Unavailable(format!(
+                    "ClickHouse at {} has not fetched everything from its replicas yet, and batch \
+                     {} may be among it",
+                    self.link.host(),
+                    stamp.batch
+                )));
+            }
+        }
+        Ok(false)
+    }
+
+    async fn insert(
+        &mut self,
+        table: &str,
+        part: &Part,
+        stamp: Stamp,
+        talents: &Talents,
+    ) -> Result<(), Error> {
+        let columns = names(&ACTIVITY);
+        let block = || Bytes::from(part.activities.clone());
+        let ask = match talents.guard {
+            Guard::Token => Ask::query(format!("INSERT INTO {table} ({columns}) FORMAT Native"))
+                .with("insert_deduplication_token", stamp.batch.to_string())
+                .block(block()),
+            Guard::Hash => {
+                Ask::query(format!("INSERT INTO {table} ({columns}) FORMAT Native")).block(block())
+            }
+            Guard::Condition => Ask::query(format!(
+                "INSERT INTO {table} ({columns}) SELECT {columns} FROM frozen \
+                 WHERE ({}) = 0",
+                count(table, stamp)
+            ))
+            .with("query_id", format!("djaffar-{}", stamp.batch))
+            .with("frozen_structure", structure(&ACTIVITY))
+            .with("frozen_format", "Native")
+            .table("frozen", &part.activities),
+        };
+        self.link.ask(settings(ask, talents)).await?;
+        Ok(())
+    }
+}
+
+/// The batch's rows in a table, found by the parts' range of `stored_at`.
+fn count(table: &str, Stamp { batch, stored_at }: Stamp) -> String {
+    format!(
+        "SELECT count() FROM {table} WHERE stored_at = toDateTime({stored_at}) \
+         AND batch = toUUID('{batch}')"
+    )
+}
+
+/// How long ago the batch was frozen; long, where the clock went back.
+fn age(stamp: Stamp) -> Duration {
+    let frozen = std::time::UNIX_EPOCH + Duration::from_secs(stamp.stored_at.into());
+    frozen.elapsed().unwrap_or(Duration::MAX)
+}
