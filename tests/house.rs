@@ -99,7 +99,7 @@ fn each_knows_only_what_it_must() {
         ("fdatasync", &["spool"]),
         ("hmac", &["auth"]),
         ("clap", &["cli", "config"]),
-        ("hyper", &["http"]),
+        ("hyper", &["http", "store"]),
         ("redis::", &["engine"]),
         ("jsonwebtoken", &["auth"]),
     ];

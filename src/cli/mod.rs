@@ -136,6 +136,12 @@ struct At {
     /// A file with the password, where the address has none (or set DJAFFAR_DATABASE_PASSWORD).
     #[arg(long, env = "DJAFFAR_DATABASE_PASSWORD_FILE")]
     database_password_file: Option<PathBuf>,
+    /// A ClickHouse that has the activities: clickhouse://user@host:8123/database.
+    #[arg(long, env = "DJAFFAR_ACTIVITY_DATABASE", hide_env_values = true)]
+    activity_database: Option<String>,
+    /// A file with the password of that.
+    #[arg(long, env = "DJAFFAR_ACTIVITY_PASSWORD_FILE")]
+    activity_password_file: Option<PathBuf>,
     /// Django's TIME_ZONE.
     #[arg(long, env = "DJAFFAR_TIME_ZONE")]
     time_zone: Option<String>,
@@ -146,9 +152,24 @@ struct At {
 
 impl At {
     fn config(self) -> Result<Config, config::Error> {
-        let At { file, database, database_password_file, time_zone, use_tz } = self;
-        let said =
-            Options { database, database_password_file, time_zone, use_tz, ..Options::default() };
+        let At {
+            file,
+            database,
+            database_password_file,
+            activity_database,
+            activity_password_file,
+            time_zone,
+            use_tz,
+        } = self;
+        let said = Options {
+            database,
+            database_password_file,
+            activity_database,
+            activity_password_file,
+            time_zone,
+            use_tz,
+            ..Options::default()
+        };
         Config::load(file.config.as_deref(), said)
     }
 }

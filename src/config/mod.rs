@@ -110,6 +110,10 @@ options! {
     database [String] "DJAFFAR_DATABASE" "Storing" = DATABASE.to_owned();
     /// A file with the password, where the address has none (or set DJAFFAR_DATABASE_PASSWORD).
     database_password_file [PathBuf] "DJAFFAR_DATABASE_PASSWORD_FILE" "Storing" = PathBuf::new();
+    /// A ClickHouse for the activities: clickhouse://user@host:8123/db; blank: the same database.
+    activity_database [String] "DJAFFAR_ACTIVITY_DATABASE" "Storing" = String::new();
+    /// A file with its password (or set DJAFFAR_ACTIVITY_PASSWORD); blank: as in the address.
+    activity_password_file [PathBuf] "DJAFFAR_ACTIVITY_PASSWORD_FILE" "Storing" = PathBuf::new();
     /// The folder that keeps activities safe until they are in the database.
     spool [PathBuf] "DJAFFAR_SPOOL" "Storing" = PathBuf::from("djaffar-spool");
     /// MiB of activities that may wait for the database; over that the answer is 503.

@@ -81,6 +81,19 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The password of `activity_database`, where it does not stand in the address.
+    pub fn activity_password(&self) -> Result<Option<String>, Error> {
+        let file = &self.activity_password_file;
+        if file.as_os_str().is_empty() {
+            #[expect(clippy::disallowed_methods, reason = "configuration is read here")]
+            return Ok(std::env::var("DJAFFAR_ACTIVITY_PASSWORD").ok());
+        }
+        let text = fs::read_to_string(file).map_err(|error| Error::File(file.clone(), error))?;
+        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+}
+
 /// The password of `createsuperuser` without a terminal, where Django's reads it.
 pub fn superuser_password() -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "configuration is read here")]

@@ -66,6 +66,19 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// For a database that likes few and large batches (ClickHouse makes a file of each).
+    pub fn for_large_batches() -> Self {
+        Self {
+            max_records: 32_768,
+            max_bytes: 16 << 20,
+            linger: Duration::from_secs(1),
+            busy_linger: Duration::from_secs(1),
+            ..Self::default()
+        }
+    }
+}
+
 /// What the drain works with; all of it is its own.
 pub struct Parts {
     /// What is in the spool.

@@ -20,8 +20,8 @@ use crate::{
     config::{Config, DATABASE, secret::Secrets},
     drain,
     failure::Failure,
-    spool::Reader,
-    store::{self, Database, Directory, Owner},
+    spool::{Frozen, Reader},
+    store::{self, Database, Directory, Owner, WithClickHouse},
 };
 
 pub use keys::Keys;
@@ -42,8 +42,30 @@ pub fn open(config: &Config) -> Result<Box<dyn Database>, Failure> {
     let time_zone = config.zone()?;
     let settings =
         store::Settings { use_tz: config.use_tz, time_zone, users, tokens, password: None };
-    store::open(&config.database, settings)
-        .map_err(|text| Failure::Config(format!("database: {text}")))
+    let database = store::open(&config.database, settings)
+        .map_err(|text| Failure::Config(format!("database: {text}")))?;
+    if config.activity_database.is_empty() {
+        return Ok(database);
+    }
+    let (spool, password) = (config.spool.clone(), config.activity_password()?);
+    let freezer = Arc::new(move || Box::new(Freezer(Frozen::new(&spool))) as Box<_>);
+    let url = &config.activity_database;
+    let database = WithClickHouse::new(database, url, password.as_deref(), freezer)
+        .map_err(|text| Failure::Config(format!("activity_database: {text}")))?;
+    Ok(Box::new(database))
+}
+
+/// Keeps what goes to ClickHouse on the disk of the spool.
+struct Freezer(Frozen);
+
+impl store::Freezer for Freezer {
+    fn load(&mut self) -> Result<Option<Vec<u8>>, store::Error> {
+        self.0.load().map_err(|error| store::Error::Unavailable(error.to_string()))
+    }
+
+    fn freeze(&mut self, bytes: &[u8]) -> Result<(), store::Error> {
+        self.0.keep(bytes).map_err(|error| store::Error::Unavailable(error.to_string()))
+    }
 }
 
 /// Whether sessions can be read where the options say, and tokens verified.
@@ -87,7 +109,14 @@ impl Site {
         };
         let secrets = config.secrets(alone)?;
         if alone {
-            database.migrate()?;
+            match database.migrate() {
+                // A ClickHouse that is away: what comes in waits in the spool. Had it been the
+                // site's own database, the check would say so.
+                Err(store::Error::Unavailable(reason)) if !config.activity_database.is_empty() => {
+                    tracing::warn!(reason, "not all tables could be looked at");
+                }
+                made => made?,
+            }
         }
         database.check()?;
         credentials::engine(config)?.check()?;
@@ -144,7 +173,11 @@ impl Site {
         };
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let run = move || drain::run(parts, &drain::Options::default(), &stopped, on_stored);
+        let options = match config.activity_database.as_str() {
+            "" => drain::Options::default(),
+            _ => drain::Options::for_large_batches(),
+        };
+        let run = move || drain::run(parts, &options, &stopped, on_stored);
         let thread = thread::Builder::new().name("drain".to_owned()).spawn(run);
         Ok(Storing { thread: thread.context("cannot start a thread")?, stop })
     }

@@ -21,6 +21,7 @@
 //! ```text
 //! lock                      flock(2) by the owner for its life; holds its process id as text
 //! NNNNNNNNNNNN-UUID.seg     a segment: its number (creation order, 12 digits) and its UUID
+//! frozen                    one block of bytes, for the drain, see below
 //! quarantine/UUID-OFFSET.damaged    the bytes at OFFSET of segment UUID that could not be read
 //! quarantine/UUID-OFFSET.torn       the same of the last commit of a crashed process
 //! quarantine/UUID-OFFSET.refused    one record: the reason, a newline, the payload
@@ -103,6 +104,19 @@
 //! cannot be seen at all: a last commit whose every page became zeros. The seal makes all damage
 //! in the last commit of a closed segment count.
 //!
+//! # Frozen
+//!
+//! Where the database has no transactions, what the drain is about to do to it is kept in one file
+//! that is written over each time ([`Frozen`]): what was in it before is done by then, and what is
+//! not whole was never begun.
+//!
+//! ```text
+//!  0  8  "DJFROZE\x01"
+//!  8  8  length of the bytes
+//! 16  8  checksum of length and bytes
+//! 24     bytes
+//! ```
+//!
 //! # Room
 //!
 //! No segment is made, and nothing is taken, that would leave less of the disk free than what
@@ -129,6 +143,7 @@ mod commit;
 mod directory;
 mod error;
 mod frame;
+mod frozen;
 mod lane;
 mod open;
 mod page;
@@ -144,6 +159,7 @@ mod shared;
 pub use commit::Committer;
 pub use error::{Error, Full};
 pub use frame::MAX_PAYLOAD;
+pub use frozen::Frozen;
 pub use lane::Lane;
 pub use reader::Reader;
 pub use scan::{Scan, scan};

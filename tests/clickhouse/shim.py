@@ -62,12 +62,11 @@ class Handler(BaseHTTPRequestHandler):
                 query = query.replace("SETTINGS {} ", f"SETTINGS {said} " if said else "")
             elif said and query.startswith("INSERT"):
                 query = query.replace(" SELECT ", f" SETTINGS {said} SELECT ", 1)
-            elif said:
-                raise ValueError(f"Code: 115. DB::Exception: settings with a query: {said}")
             engine.query(f"USE {parameters.get('database') or 'default'}")
             form = re.search(r"\s+FORMAT (\w+)\s*$", query)
             if form and not query.startswith("INSERT"):
-                return engine.query(query[: form.start()], form.group(1)).bytes()
+                asked = query[: form.start()] + (f" SETTINGS {said}" if said else "")
+                return engine.query(asked, form.group(1)).bytes()
             return engine.query(query, "TabSeparated").bytes()
 
     def table(self, query, settings, body, file):

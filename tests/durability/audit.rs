@@ -82,7 +82,7 @@ impl Audit {
         Ok(())
     }
 
-    fn compare(&mut self, fleet: &Fleet, found: &Sent) {
+    pub(super) fn compare(&mut self, fleet: &Fleet, found: &Sent) {
         let id = Id::of_path(fleet.run, &found.path);
         let sent = |id: &Id| {
             fleet.clients.get(id.client).is_some_and(|client| id.number < client.outcomes.len())

@@ -14,6 +14,7 @@ mod fleet;
 mod mutant;
 mod rig;
 
+mod clickhouse;
 mod damage;
 mod database;
 mod kills;

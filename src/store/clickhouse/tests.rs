@@ -49,3 +49,9 @@ fn conformance_18_16() {
 fn conformance_of_todays() {
     conformance::all(|| fresh("CLICKHOUSE_NEW"));
 }
+
+#[test]
+#[ignore = "tests/clickhouse/run starts the servers"]
+fn conformance_of_a_cluster() {
+    conformance::all(|| fresh("CLICKHOUSE_CLUSTER"));
+}

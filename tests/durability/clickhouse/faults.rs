@@ -1,0 +1,139 @@
+//! ClickHouse, its replicas, ZooKeeper, the network and we ourselves break, under load: nothing
+//! that was acknowledged is lost or doubled.
+//!
+//! `KILLS`: more of each than the few that every run has time for.
+
+use std::{sync::atomic::Ordering, thread, time::Duration};
+
+use super::{super::setting, Fort};
+
+fn kills(default: u64) -> u64 {
+    setting("KILLS", default)
+}
+
+#[test]
+#[ignore = "tests/clickhouse/run installs the servers"]
+fn faults_clickhouse_is_killed_under_load() {
+    let mut fort = Fort::one("old");
+    let mut rig = fort.rig();
+    let server = rig.serve();
+    for _ in 0..kills(8) {
+        let (up, down) = (rig.dice.millis(200, 2_500), rig.dice.millis(0, 1_000));
+        let clickhouse = &mut fort.servers[0];
+        rig.fleet.load(server.address, || {
+            thread::sleep(up);
+            clickhouse.kill();
+            thread::sleep(down);
+            clickhouse.restart();
+        });
+    }
+    drop(server);
+    fort.must_be_clean(&mut rig);
+}
+
+#[test]
+#[ignore = "tests/clickhouse/run installs the servers"]
+fn faults_djaffar_is_killed_under_load() {
+    let fort = Fort::one("old");
+    let mut rig = fort.rig();
+    for _ in 0..kills(8) {
+        let server = rig.serve();
+        let time = rig.dice.millis(50, 2_500);
+        rig.load_and_kill(server, time);
+    }
+    fort.must_be_clean(&mut rig);
+}
+
+/// Requests are cut, answers swallowed, requests delivered late, and we are killed meanwhile.
+fn network(fort: &Fort, rounds: u64) {
+    let mut rig = fort.rig();
+    // Tables first.
+    drop(rig.serve());
+    fort.harm(true);
+    for _ in 0..rounds {
+        let server = rig.serve();
+        let time = rig.dice.millis(1_000, 4_000);
+        rig.load_and_kill(server, time);
+    }
+    fort.must_be_clean(&mut rig);
+    let sum = |of: fn(&super::proxy::Counts) -> u32| {
+        fort.proxies.iter().map(|proxy| of(&proxy.counts)).sum::<u32>()
+    };
+    let [cut, swallowed, late, through] = [
+        sum(|counts| counts.cut.load(Ordering::SeqCst)),
+        sum(|counts| counts.swallowed.load(Ordering::SeqCst)),
+        sum(|counts| counts.late.load(Ordering::SeqCst)),
+        sum(|counts| counts.through.load(Ordering::SeqCst)),
+    ];
+    println!("inserts: {through} went through, {cut} cut, {swallowed} swallowed, {late} late");
+    assert!(cut > 0 && swallowed > 0 && late > 0, "no harm was done");
+}
+
+#[test]
+#[ignore = "tests/clickhouse/run installs the servers"]
+fn faults_of_the_network_18_16() {
+    network(&Fort::one("old"), kills(8));
+}
+
+#[test]
+#[ignore = "tests/clickhouse/run installs the servers"]
+fn faults_of_the_network_today() {
+    network(&Fort::one("new"), kills(8));
+}
+
+#[test]
+#[ignore = "tests/clickhouse/run installs the servers"]
+fn faults_of_the_network_of_a_cluster() {
+    network(&Fort::four(), kills(8));
+}
+
+#[test]
+#[ignore = "tests/clickhouse/run installs the servers"]
+fn faults_todays_engine_is_killed_under_load() {
+    let mut fort = Fort::one("new");
+    let mut rig = fort.rig();
+    let server = rig.serve();
+    for _ in 0..kills(6) {
+        let up = rig.dice.millis(200, 2_500);
+        let engine = &mut fort.servers[0];
+        rig.fleet.load(server.address, || {
+            thread::sleep(up);
+            engine.kill();
+            engine.restart();
+        });
+    }
+    drop(server);
+    fort.must_be_clean(&mut rig);
+}
+
+#[test]
+#[ignore = "tests/clickhouse/run installs the servers"]
+fn faults_replica_shard_and_zookeeper_of_a_cluster_are_killed() {
+    let mut fort = Fort::four();
+    let mut rig = fort.rig();
+    let mut server = rig.serve();
+    for round in 0..kills(6) {
+        let (up, down) = (rig.dice.millis(300, 1_500), rig.dice.millis(500, 4_000));
+        let Fort { servers, zookeeper, .. } = &mut fort;
+        let zookeeper = zookeeper.as_mut().unwrap();
+        // A replica, a whole shard, ZooKeeper.
+        let mut victims: Vec<_> = match round % 3 {
+            0 => servers.iter_mut().skip(round as usize % 4).take(1).collect(),
+            1 => servers.iter_mut().skip(round as usize / 3 % 2 * 2).take(2).collect(),
+            _ => vec![zookeeper],
+        };
+        rig.fleet.load(server.address, || {
+            thread::sleep(up);
+            victims.iter_mut().for_each(|victim| victim.kill());
+            thread::sleep(down);
+            victims.iter_mut().for_each(|victim| victim.restart());
+        });
+        if round % 2 == 1 {
+            drop(server);
+            server = rig.serve();
+        }
+    }
+    thread::sleep(Duration::from_secs(1));
+    drop(server);
+    fort.must_be_clean(&mut rig);
+}

@@ -1,0 +1,156 @@
+//! The guarantee where the activities go to ClickHouse: `tests/clickhouse/run` installs what these
+//! tests start.
+
+mod faults;
+mod proxy;
+mod servers;
+
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    audit::{Audit, Findings},
+    rig::Rig,
+};
+use proxy::Proxy;
+use servers::{Server, activities, ask, ports};
+
+/// What waits is being stored as long as rows come in shorter intervals than this.
+const STANDSTILL: Duration = Duration::from_secs(40);
+
+/// One ClickHouse or four, and a proxy before each.
+struct Fort {
+    zookeeper: Option<Server>,
+    servers: Vec<Server>,
+    proxies: Vec<Proxy>,
+    url: String,
+    _home: tempfile::TempDir,
+}
+
+impl Fort {
+    /// One server.
+    fn one(kind: &'static str) -> Fort {
+        let home = tempfile::tempdir().unwrap();
+        let server = Server::start(kind, home.path(), ports(1)[0], &[]);
+        Fort::of(home, None, vec![server], |ports| format!("127.0.0.1:{}/default", ports[0]))
+    }
+
+    /// Two shards of two replicas.
+    fn four() -> Fort {
+        let home = tempfile::tempdir().unwrap();
+        let ports = ports(5);
+        let [z, a, b, c, d] = ports[..] else { unreachable!() };
+        let zookeeper = Server::start("zookeeper", home.path(), z, &[]);
+        zookeeper.must_answer();
+        let more = [z.to_string(), format!("{a}+{b}~{c}+{d}")];
+        let start = |port: &u16| Server::start("old", home.path(), *port, &more);
+        let servers = ports[1..].iter().map(start).collect();
+        Fort::of(home, Some(zookeeper), servers, |ports| {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|place| format!("127.0.0.1:{}", ports[place]));
+            format!("{a}+{b}~{c}+{d}/default?cluster=djaffar")
+        })
+    }
+
+    fn of(
+        home: tempfile::TempDir,
+        zookeeper: Option<Server>,
+        servers: Vec<Server>,
+        place: impl Fn(&[u16]) -> String,
+    ) -> Fort {
+        servers.iter().for_each(Server::must_answer);
+        let proxies: Vec<Proxy> =
+            servers.iter().map(|server| Proxy::start(server.address(), 7)).collect();
+        let ports: Vec<u16> = proxies.iter().map(|proxy| proxy.port).collect();
+        let url = format!("clickhouse://djaffar:se%2Fcret@{}", place(&ports));
+        Fort { zookeeper, servers, proxies, url, _home: home }
+    }
+
+    /// Whether the proxies do harm.
+    fn harm(&self, harms: bool) {
+        for proxy in &self.proxies {
+            proxy.harms.store(harms, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    /// A server of ours that stores here.
+    fn rig(&self) -> Rig {
+        self.harm(false);
+        let mut rig = Rig::new().with(&format!("--activity-database={}", self.url));
+        rig.fleet.pause(Duration::from_millis(5));
+        rig
+    }
+
+    /// Everything that is stored, once it is all there: each shard's replicas agree.
+    fn audit(&self, rig: &Rig) -> Findings {
+        let (mut before, mut since) = (0, Instant::now());
+        loop {
+            let mut audit = Audit::default();
+            let mut count = 0;
+            if let Some(rows) = self.rows() {
+                count = rows.len();
+                rows.iter().for_each(|row| audit.compare(&rig.fleet, row));
+            }
+            if count > 0 && audit.is_complete(&rig.fleet) || since.elapsed() > STANDSTILL {
+                return audit.findings(&rig.fleet);
+            }
+            if count > before {
+                (before, since) = (count, Instant::now());
+            }
+            thread::sleep(Duration::from_millis(300));
+        }
+    }
+
+    /// `None`: not all can be read, or replicas differ yet.
+    fn rows(&self) -> Option<Vec<super::activity::Sent>> {
+        if self.zookeeper.is_none() {
+            return activities(self.servers[0].address(), "djaffar_activity").ok();
+        }
+        let mut rows = Vec::new();
+        for replicas in self.servers.chunks(2) {
+            let read = |server: &Server| activities(server.address(), "djaffar_activity_local");
+            let [one, other] = [read(&replicas[0]).ok()?, read(&replicas[1]).ok()?];
+            if one.len() != other.len() {
+                return None;
+            }
+            rows.extend(one);
+        }
+        Some(rows)
+    }
+
+    /// All that was acknowledged is stored once, and what comes next as well.
+    #[track_caller]
+    fn must_be_clean(&self, rig: &mut Rig) {
+        self.harm(false);
+        let server = rig.serve();
+        rig.load(&server, Duration::from_millis(200));
+        let findings = self.audit(rig);
+        findings.must_be_clean();
+        // What had no answer may still come.
+        thread::sleep(Duration::from_millis(1_500));
+        let findings = self.audit(rig);
+        findings.must_be_clean();
+        println!(
+            "{} acknowledged: 0 lost, 0 doubled, 0 altered; {} stored without an answer",
+            findings.acknowledged, findings.unanswered
+        );
+        let table = if self.zookeeper.is_some() { "djaffar_activity_local" } else { "djaffar_activity" };
+        let sql = format!("SELECT count() - uniqExact(id) FROM {table}");
+        assert_eq!(ask(self.servers[0].address(), &sql).as_deref(), Ok("0\n"), "numbers");
+        self.must_match_the_dump(rig, findings.acknowledged + findings.unanswered);
+    }
+
+    /// What `djaffar dumpdata` prints has as many.
+    #[track_caller]
+    fn must_match_the_dump(&self, rig: &Rig, count: usize) {
+        let program = Path::new(env!("CARGO_BIN_EXE_djaffar"));
+        let mut command = crate::support::command_of(program, &rig.dir);
+        command.args(["dumpdata", "djaffar.Activity", "--activity-database", &self.url]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(rows.as_array().unwrap().len(), count);
+    }
+}
