@@ -62,10 +62,7 @@ fn statements(address: &Address, shard: usize, host: &str, settings: &str) -> Ve
         .replace("{on}", on)
         .replace("{activity}", &engine("djaffar_activity", "MergeTree", ""))
         .replace("{event}", &engine("djaffar_event", "MergeTree", ""))
-        .replace(
-            "{sessioninfo}",
-            &engine("djaffar_sessioninfo", "ReplacingMergeTree", "version"),
-        )
+        .replace("{sessioninfo}", &engine("djaffar_sessioninfo", "ReplacingMergeTree", "version"))
         .replace("{settings}", settings);
     let is_code = |line: &&str| !line.trim_start().starts_with("--");
     let sql = sql.lines().filter(is_code).collect::<Vec<_>>().join("\n");

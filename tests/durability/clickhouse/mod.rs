@@ -136,7 +136,8 @@ impl Fort {
             "{} acknowledged: 0 lost, 0 doubled, 0 altered; {} stored without an answer",
             findings.acknowledged, findings.unanswered
         );
-        let table = if self.zookeeper.is_some() { "djaffar_activity_local" } else { "djaffar_activity" };
+        let table =
+            if self.zookeeper.is_some() { "djaffar_activity_local" } else { "djaffar_activity" };
         let sql = format!("SELECT count() - uniqExact(id) FROM {table}");
         assert_eq!(ask(self.servers[0].address(), &sql).as_deref(), Ok("0\n"), "numbers");
         self.must_match_the_dump(rig, findings.acknowledged + findings.unanswered);

@@ -148,7 +148,7 @@ pub(super) fn activities(address: SocketAddr, table: &str) -> Result<Vec<Sent>, 
     );
     let answer: serde_json::Value = serde_json::from_str(&ask(address, &sql)?).unwrap();
     let rows = answer["data"].as_array().unwrap();
-    Ok(rows.iter().map(|row| sent(row)).collect())
+    Ok(rows.iter().map(sent).collect())
 }
 
 fn sent(row: &serde_json::Value) -> Sent {
