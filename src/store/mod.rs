@@ -9,6 +9,7 @@
 mod address;
 mod clickhouse;
 mod moment;
+mod mysql;
 mod postgres;
 mod rows;
 mod schema;
@@ -31,6 +32,7 @@ use uuid::Uuid;
 use crate::activity::{Activity, Micros};
 
 pub use clickhouse::{Freezer, MakeFreezer, WithClickHouse};
+pub use self::mysql::MysqlDatabase;
 pub use moment::Moments;
 pub use postgres::PostgresDatabase;
 pub use settings::{Password, Settings, TokenTables, Users};
@@ -283,7 +285,7 @@ pub trait Database: Send + Sync {
 }
 
 /// The database behind a URL: `sqlite:///relative.sqlite3`, `sqlite:////absolute.sqlite3`,
-/// `postgres://user:password@host:port/database`. Connects to nothing yet.
+/// `postgres://user:password@host:port/database`, `mysql://…`. Connects to nothing yet.
 pub fn open(url: &str, settings: Settings) -> Result<Box<dyn Database>, String> {
     let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
     match scheme {
@@ -298,9 +300,12 @@ pub fn open(url: &str, settings: Settings) -> Result<Box<dyn Database>, String> 
         "postgres" | "postgresql" | "pgsql" | "postgis" => {
             Ok(Box::new(PostgresDatabase::new(url, settings)?))
         }
+        "mysql" | "mysql2" | "mysqlgis" | "mariadb" => {
+            Ok(Box::new(MysqlDatabase::new(url, settings)?))
+        }
         // Never repeat the URL: it may hold a password.
-        _ => Err("unknown kind of database: this version knows sqlite:///path.sqlite3 and \
-                  postgres://user:password@host/database"
+        _ => Err("unknown kind of database: this version knows sqlite:///path.sqlite3, \
+                  postgres://user:password@host/database and mysql://user:password@host/database"
             .into()),
     }
 }
@@ -322,6 +327,8 @@ mod tests {
             ("postgresql://u:secret@localhost/db?sslmode=verify-full", true),
             ("postgres://u:secret@localhost/", false),
             ("postgres://u:secret@localhost/db?sslmode=nonsense", false),
+            ("mysql://u:secret@localhost/db?ssl-mode=REQUIRED", true),
+            ("mysql://u:secret@localhost/db?ssl-mode=nonsense", false),
             ("oracle://u:secret@localhost/db", false),
             ("", false),
         ] {

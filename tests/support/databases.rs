@@ -274,7 +274,7 @@ fn spawn(kind: Kind, programs: &Path, folder: &Path, port: u16, options: &[Strin
             let mut command = Command::new(programs.join("mariadbd"));
             command.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
             command.args(root_option()).arg(format!("--port={port}"));
-            command.args(["--bind-address=127.0.0.1", "--skip-grant-tables=0"]);
+            command.args(["--bind-address=127.0.0.1", "--skip-name-resolve"]);
             command.args(["--character-set-server=utf8mb4", "--innodb-buffer-pool-size=64M"]);
             command.arg(format!("--socket={}", folder.join("socket").display()));
             command.arg(format!("--init-file={}", init_file(folder).display()));
@@ -289,7 +289,8 @@ fn spawn(kind: Kind, programs: &Path, folder: &Path, port: u16, options: &[Strin
 /// Makes the user of the tests.
 fn init_file(folder: &Path) -> PathBuf {
     let path = folder.join("init.sql");
-    let sql = "CREATE USER IF NOT EXISTS 'site'@'127.0.0.1'; \
+    // A line for each statement.
+    let sql = "CREATE USER IF NOT EXISTS 'site'@'127.0.0.1';\n\
                GRANT ALL ON *.* TO 'site'@'127.0.0.1';\n";
     fs::write(&path, sql).unwrap();
     path
@@ -297,6 +298,11 @@ fn init_file(folder: &Path) -> PathBuf {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if thread::panicking() {
+            // What it has to say of a test that fails.
+            let log = fs::read_to_string(self.folder().join("log")).unwrap_or_default();
+            println!("{}", log.lines().rev().take(20).collect::<Vec<_>>().join("\n"));
+        }
         self.kill();
     }
 }

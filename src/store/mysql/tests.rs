@@ -1,0 +1,194 @@
+//! What is MySQL's and MariaDB's own: types, character sets, several servers; and that it conforms.
+
+use jiff::tz::TimeZone;
+use uuid::Uuid;
+
+use super::*;
+use crate::activity::Activity;
+use crate::store::conformance::{self, activity};
+use crate::store::servers::Server as Maria;
+use crate::store::{Cursor, Key, TokenKey, TokenRow, UserRow, Users};
+
+/// Without the wait for the disk, which is the machine's.
+const QUICK: &[&str] = &["--innodb-flush-log-at-trx-commit=0"];
+
+fn open(server: &Maria, name: &str, settings: Settings) -> MysqlDatabase {
+    MysqlDatabase::new(&server.url(name), settings).unwrap()
+}
+
+fn migrated(server: &Maria, settings: Settings) -> (String, MysqlDatabase) {
+    let name = server.create();
+    let database = open(server, &name, settings);
+    database.migrate().unwrap();
+    (name, database)
+}
+
+fn local() -> Settings {
+    let time_zone = TimeZone::get("America/Chicago").unwrap();
+    Settings { use_tz: false, time_zone, ..Settings::default() }
+}
+
+fn batch(activities: &[Activity], spool: u128, position: u64) -> Batch<'_> {
+    let cursor = Cursor { spool: Uuid::from_u128(spool), segment: Uuid::nil(), position };
+    Batch { activities, sessions: &[], cursor }
+}
+
+#[test]
+fn conforms_on_maria() {
+    let server = Maria::maria(QUICK);
+    println!("MariaDB {}", server.client("SELECT version()", None).unwrap());
+    conformance::all(|| Box::new(migrated(&server, Settings::default()).1));
+    conformance::all(|| Box::new(migrated(&server, local()).1));
+}
+
+#[test]
+fn two_servers_with_the_same_events_at_the_same_time_on_maria() {
+    let server = Maria::maria(QUICK);
+    let (name, database) = migrated(&server, Settings::default());
+    let event = |number: u32| Activity {
+        event_id: Some(Uuid::from_u128(u128::from(number))),
+        ..activity(number)
+    };
+    // The same sessions and events, in opposite orders, again and again.
+    std::thread::scope(|scope| {
+        for writer in 0..4_u32 {
+            let database = &database;
+            scope.spawn(move || {
+                let mut store = database.store();
+                for round in 0..20_u32 {
+                    let mut activities: Vec<_> =
+                        (0..200).map(|number| event(round * 150 + number)).collect();
+                    for (number, activity) in (0_u32..).zip(&mut activities) {
+                        if let Some(session) = &mut activity.session {
+                            session.key = format!("{:032}", number % 50);
+                        }
+                    }
+                    if writer % 2 == 1 {
+                        activities.reverse();
+                    }
+                    let batch = batch(&activities, u128::from(writer), u64::from(round) + 1);
+                    let mut result = store.write(&batch);
+                    // What the drain does.
+                    while let Err(Error::Unavailable(text)) = &result {
+                        println!("{text}");
+                        result = store.write(&batch);
+                    }
+                    result.unwrap();
+                }
+            });
+        }
+    });
+    let found =
+        server.sql(&name, "SELECT count(*), count(DISTINCT event_id) FROM djaffar_activity");
+    assert_eq!(found, "3050\t3050");
+    assert_eq!(server.sql(&name, "SELECT sum(position) FROM djaffar_spool_cursor"), "80");
+}
+
+#[test]
+fn what_maria_is_like_and_what_to_do() {
+    let server = Maria::maria(QUICK);
+    let (name, database) = migrated(&server, local());
+    database.store().write(&batch(&[activity(0)], 1, 1)).unwrap();
+    let dates = server.sql(&name, "SELECT date, received_at FROM djaffar_activity");
+    assert_eq!(dates, "2016-12-29 07:35:21.571006\t2016-12-29 01:35:22.571006");
+    let schema = |result: Result<(), Error>, want: &str| match result {
+        Err(Error::Schema(text)) => assert!(text.contains(want), "{text}"),
+        other => panic!("{other:?}, not {want}"),
+    };
+    server.sql(&name, "ALTER TABLE djaffar_activity ENGINE = Aria");
+    schema(database.check(), "djaffar_activity is in Aria");
+    server.sql(&name, "ALTER TABLE djaffar_activity ENGINE = InnoDB");
+    server.sql(&name, "ALTER TABLE djaffar_activity CONVERT TO CHARACTER SET utf8mb3");
+    schema(database.check(), "CONVERT TO CHARACTER SET utf8mb4");
+    // Altered later: the row is refused, and goes to quarantine.
+    let smile = Activity { path: "/\u{1F600}".into(), ..activity(1) };
+    let mut store = database.store();
+    assert!(matches!(store.write(&batch(&[smile], 1, 2)), Err(Error::Rejected(_))));
+    assert_eq!(store.write(&batch(&[activity(1)], 1, 2)), Ok(1));
+    schema(open(&server, "nowhere", Settings::default()).check(), "CREATE it");
+    let empty = server.create();
+    schema(open(&server, &empty, Settings::default()).check(), "djaffar migrate");
+    server.sql(&name, "SET GLOBAL read_only = 1");
+    // The tests' user may write all the same: so a trigger.
+    server.sql(&name, "SET GLOBAL read_only = 0");
+    server.sql(
+        &name,
+        "CREATE TRIGGER picky BEFORE INSERT ON djaffar_activity FOR EACH ROW \
+         SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'",
+    );
+    let refused = store.write(&batch(&[activity(5)], 1, 5));
+    assert!(matches!(&refused, Err(Error::Rejected(text)) if text.contains("not this one")));
+}
+
+#[test]
+fn outages_of_maria_are_waited_for_and_end() {
+    let mut server = Maria::maria(&[]);
+    let (name, database) = migrated(&server, Settings::default());
+    let (mut store, mut directory) = (database.store(), database.directory());
+    assert_eq!(store.write(&batch(&[activity(1)], 1, 1)), Ok(1));
+    assert_eq!(directory.session("a"), Ok(None));
+    // Its connections are closed behind our back: nobody notices.
+    server.client("KILL USER 'site'@'127.0.0.1'", None).unwrap();
+    assert_eq!(store.write(&batch(&[activity(2)], 1, 2)), Ok(1));
+    assert_eq!(directory.session("a"), Ok(None));
+    server.kill();
+    assert!(matches!(store.write(&batch(&[activity(3)], 1, 3)), Err(Error::Unavailable(_))));
+    assert!(matches!(directory.session("a"), Err(Error::Unavailable(_))));
+    server.start();
+    assert_eq!(store.write(&batch(&[activity(3)], 1, 3)), Ok(1));
+    assert_eq!(server.sql(&name, "SELECT count(*) FROM djaffar_activity"), "3");
+}
+
+#[test]
+fn users_of_another_model_and_their_tokens_on_maria() {
+    let server = Maria::maria(QUICK);
+    let id = Uuid::from_u128(0xabc);
+    for (kind, held, key) in [
+        ("uuid", id.to_string(), id.to_string()),
+        ("char(32)", id.simple().to_string(), id.to_string()),
+        ("varchar(20)", "Jeff".into(), "Jeff".into()),
+    ] {
+        let name = server.create();
+        server.sql(
+            &name,
+            &format!(
+                "CREATE TABLE django_migrations (app varchar(99), name varchar(99)); \
+                 CREATE TABLE django_session (session_key varchar(40) PRIMARY KEY, \
+                 session_data longtext, expire_date datetime(6)); \
+                 CREATE TABLE `people ``x``` (uid {kind} PRIMARY KEY, password varchar(99)); \
+                 INSERT INTO `people ``x``` VALUES ('{held}', 'hash'); \
+                 CREATE TABLE authtoken_token (`key` varchar(40), user_id {kind}); \
+                 INSERT INTO authtoken_token VALUES ('t', '{held}'); \
+                 CREATE TABLE oauth2_provider_accesstoken (token longtext, \
+                 token_checksum varchar(64), user_id {kind}, expires datetime(6), resource json); \
+                 INSERT INTO oauth2_provider_accesstoken VALUES \
+                 ('', 'c', NULL, '2016-12-29 07:35:22.5', '[]'), \
+                 ('', 'd', '{held}', NULL, '[\"https://x/\"]')"
+            ),
+        );
+        let users = Users { table: "people `x`".into(), id: "uid".into(), ..Users::default() };
+        let database = open(&server, &name, Settings { users, ..Settings::default() });
+        database.migrate().unwrap();
+        let row = UserRow { id: key.clone(), password: "hash".into(), is_active: true };
+        let mut directory = database.directory();
+        assert_eq!(directory.user(&key), Ok(Some(row.clone())));
+        let token = |user: Option<&UserRow>, expires, restricted| TokenRow {
+            user: user.cloned(),
+            expires,
+            digest: String::new(),
+            salt: None,
+            restricted,
+        };
+        assert_eq!(directory.tokens(TokenKey::Drf("t")), Ok(vec![token(Some(&row), None, false)]));
+        assert_eq!(directory.tokens(TokenKey::Drf("T")), Ok(Vec::new()), "letter for letter");
+        let oauth = |checksum| TokenKey::Oauth { token: "x", checksum };
+        let half = Some(1_482_996_922_500_000);
+        assert_eq!(directory.tokens(oauth("c")), Ok(vec![token(None, half, false)]));
+        assert_eq!(directory.tokens(oauth("d")), Ok(vec![token(Some(&row), None, true)]));
+        assert_eq!(directory.tokens(TokenKey::Knox(["a", "b"])), Ok(Vec::new()));
+        let by = Activity { user: Some(key.clone()), ..activity(1) };
+        assert_eq!(database.store().write(&batch(&[by], 1, 1)), Ok(1));
+        let read = database.history().last(1).unwrap().remove(0).user;
+        assert_eq!(read, Some(Key::Text(key)));
+    }
+}
