@@ -246,7 +246,8 @@ fn show(activities: &[Activity]) {
     drop(out.write_all(lines.as_bytes()));
 }
 
-fn log_to(config: &Config) -> Result<(), Failure> {
+/// Logs as the options say.
+pub(crate) fn log_to(config: &Config) -> Result<(), Failure> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
         .map_err(|error| Failure::Config(format!("log: {error}")))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);

@@ -141,6 +141,32 @@ fn one_spool_has_one_owner() {
 }
 
 #[test]
+fn the_spool_of_a_server_that_is_gone() {
+    let site = Site::alone();
+    let server = site.serve();
+    fails(&site.djaffar(&["drain"]), 78, "djaffar-spool");
+    server.post(&format!("date={DATE}&path=/stored"), &[]);
+    site.wait_for(1);
+    // The database is held, so that what comes now is only in the spool; then the server dies.
+    let lock = site.database();
+    lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    for number in 0..50 {
+        let answer = server.post(&format!("date={DATE}&path=/left/{number}"), &[]);
+        assert_eq!(answer.status, 204);
+    }
+    drop(server);
+    fails(&site.djaffar(&["drain"]), 1, "locked");
+    lock.execute_batch("ROLLBACK").unwrap();
+    assert!(stdout(&site.djaffar(&["drain"])).starts_with("50 activities are stored; nothing"));
+    assert_eq!(site.count("djaffar_activity"), 51);
+    // Newcomers all of them: their sessions are there too.
+    assert_eq!(site.count("django_session"), 51);
+    assert!(stdout(&site.djaffar(&["drain"])).starts_with("0 activities"));
+    fails(&site.djaffar(&["drain", "--spool=nowhere"]), 78, "no such folder");
+    assert!(!site.path("nowhere").exists());
+}
+
+#[test]
 fn a_port_that_is_taken() {
     let site = Site::alone();
     let server = site.serve();

@@ -3,6 +3,7 @@
 //! `--help` is the manual. The work is done elsewhere.
 
 mod database;
+mod drain;
 mod tail;
 
 use std::{ffi::OsString, iter, path::PathBuf};
@@ -39,6 +40,17 @@ enum Command {
     /// current folder. Stop it with Ctrl-C or SIGTERM: it finishes what it is answering. Nothing
     /// that it answered 204 is lost, however it ends.
     Serve {
+        #[command(flatten)]
+        from: File,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Store what a server that is gone has left in its spool, then end.
+    ///
+    /// Run it on any machine that has the folder (copy it, if need be: once) and reaches the
+    /// database, with the same options as the server. A spool that a server still works on is
+    /// locked, and left alone. What is stored already is not stored twice.
+    Drain {
         #[command(flatten)]
         from: File,
         #[command(flatten)]
@@ -200,6 +212,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     let load = |from: &File, options: Options| Config::load(from.config.as_deref(), options);
     match command {
         Command::Serve { from, options } => serve::serve(&load(&from, *options)?),
+        Command::Drain { from, options } => drain::drain(&load(&from, *options)?),
         Command::Migrate { at } => database::migrate(&at.config()?),
         Command::Createsuperuser { at, username, email } => {
             database::create_superuser(&at.config()?, username, email)

@@ -110,13 +110,13 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 /// `on_stored` is told what the database has now; among it may be an `event_id` that it had
 /// before. A panic of the store is waited out like an outage and logged each time; after three in
 /// a row it counts as refused by it. Another panic ends the thread, which whoever started it must
-/// notice.
+/// notice. Returns whether nothing was left.
 pub fn run(
     parts: Parts,
     options: &Options,
     stop: &AtomicBool,
     mut on_stored: impl FnMut(&[Activity]) + Send,
-) {
+) -> bool {
     let patience = Patience::new(options, stop);
     let mut drain = Drain {
         parts,
@@ -124,12 +124,14 @@ pub fn run(
         patience,
         gone: Vec::new(),
         age: Duration::ZERO,
+        is_empty: false,
         on_stored: &mut on_stored,
     };
     let mut going = drain.resume();
     while going.is_ok() {
         going = drain.give_way().and_then(|()| drain.work(Pace::Pressed));
     }
+    drain.is_empty
 }
 
 /// It was told to stop.
@@ -144,6 +146,8 @@ struct Drain<'a> {
     /// How old the oldest activity of the last batch was.
     age: Duration,
     on_stored: &'a mut (dyn FnMut(&[Activity]) + Send),
+    /// Nothing waited when it was told to stop.
+    is_empty: bool,
 }
 
 /// What became of a part that was not refused.
@@ -219,7 +223,10 @@ impl Drain<'_> {
                         self.patience.pause(if busy { busy_linger } else { linger });
                     }
                 }
-                Ok(None) if self.patience.is_stopping() => return Err(Stopped),
+                Ok(None) if self.patience.is_stopping() => {
+                    self.is_empty = true;
+                    return Err(Stopped);
+                }
                 Ok(None) => {
                     self.age = Duration::ZERO;
                     if reader.wait(LOOK_UP) {

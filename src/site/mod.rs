@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use anyhow::{Context, anyhow};
@@ -164,22 +165,53 @@ impl Site {
         auth: Arc<Auth>,
         on_stored: impl FnMut(&[Activity]) + Send + 'static,
     ) -> Result<Storing, Failure> {
-        let parts = drain::Parts {
+        let parts = self.parts(config, reader, auth)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let options = drain_options(config);
+        let run = move || {
+            drain::run(parts, &options, &stopped, on_stored);
+        };
+        let thread = thread::Builder::new().name("drain".to_owned()).spawn(run);
+        Ok(Storing { thread: thread.context("cannot start a thread")?, stop })
+    }
+
+    /// Stores what the spool holds, and returns whether that was all: an outage ends it.
+    pub fn drain_once(
+        &self,
+        config: &Config,
+        reader: Reader,
+        auth: Arc<Auth>,
+        on_stored: impl FnMut(&[Activity]) + Send,
+    ) -> Result<bool, Failure> {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let parts = self.parts(config, reader, auth)?;
+        // Told to stop already: what waits is all that there will be.
+        let options = drain::Options { finish_within: 365 * DAY, ..drain_options(config) };
+        Ok(drain::run(parts, &options, &AtomicBool::new(true), on_stored))
+    }
+
+    fn parts(
+        &self,
+        config: &Config,
+        reader: Reader,
+        auth: Arc<Auth>,
+    ) -> Result<drain::Parts, Failure> {
+        Ok(drain::Parts {
             reader,
             store: self.database.store(),
             directory: self.directory(config)?,
             engine: credentials::engine(config)?,
             auth,
-        };
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let options = match config.activity_database.as_str() {
-            "" => drain::Options::default(),
-            _ => drain::Options::for_large_batches(),
-        };
-        let run = move || drain::run(parts, &options, &stopped, on_stored);
-        let thread = thread::Builder::new().name("drain".to_owned()).spawn(run);
-        Ok(Storing { thread: thread.context("cannot start a thread")?, stop })
+        })
+    }
+}
+
+/// ClickHouse takes few large batches rather than many small ones.
+fn drain_options(config: &Config) -> drain::Options {
+    match config.activity_database.as_str() {
+        "" => drain::Options::default(),
+        _ => drain::Options::for_large_batches(),
     }
 }
 
