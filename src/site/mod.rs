@@ -41,8 +41,8 @@ pub fn open(config: &Config) -> Result<Box<dyn Database>, Failure> {
     let tokens =
         store::TokenTables { knox: config.knox_table.clone(), oauth: config.oauth_table.clone() };
     let time_zone = config.zone()?;
-    let settings =
-        store::Settings { use_tz: config.use_tz, time_zone, users, tokens, password: None };
+    let password = config.database_password()?.map(store::Password);
+    let settings = store::Settings { use_tz: config.use_tz, time_zone, users, tokens, password };
     let database = store::open(&config.database, settings)
         .map_err(|text| Failure::Config(format!("database: {text}")))?;
     if config.activity_database.is_empty() {
