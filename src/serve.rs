@@ -211,6 +211,7 @@ fn banner(config: &Config, address: SocketAddr, site: &Site, spool: &Spool) {
         text += &format!("  Open       {url}/\n");
     }
     text += &format!("  Endpoint   {url}{prefix}log/\n");
+    text += &format!("  Tracker    {url}{prefix}{}\n", config.tracker_name);
     text += &format!("  Database   {}\n", config.shown_database());
     text += &format!("  Spool      {}\n", config.spool.display());
     text += "  Watch      djaffar tail\n  Stop       Ctrl-C\n";

@@ -1,4 +1,4 @@
-from typing import final
+from typing import ClassVar, final
 
 __version__: str
 BODY_BYTES: int
@@ -39,6 +39,14 @@ class Request:
         self, content_type: str | None, body: bytes, time_zone: str
     ) -> Activity | Invalid | list[Activity | Invalid]: ...
     def origin(self, host: str | None, allowed_origin: list[str]) -> str: ...
+
+@final
+class Tracker:
+    MORE_NAME: ClassVar[str]
+    MEDIA_TYPE: ClassVar[str]
+    CACHE: ClassVar[str]
+    def __new__(cls) -> Tracker: ...
+    def file(self, more: bool, accept_encoding: str | None) -> tuple[bytes, str, bool]: ...
 
 def trouble(toml: str) -> str | None: ...
 def main(arguments: list[str]) -> int: ...

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 
 #: What the view inside Django heeds.
-OF_THE_VIEW = ["trusted_proxy", "allowed_origin"]
+OF_THE_VIEW = ["trusted_proxy", "allowed_origin", "tracker_name"]
 
 
 def option(name: str, default: Any = None) -> Any:
@@ -26,3 +26,8 @@ def networks() -> list[str]:
 def origins() -> list[str]:
     """The other sites whose pages may post with their cookies."""
     return list(option("allowed_origin", []))
+
+
+def tracker_name() -> str:
+    """The name of the tracker beside the endpoint."""
+    return str(option("tracker_name", "djaffar.js"))

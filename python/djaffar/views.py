@@ -99,8 +99,10 @@ def _post(request: HttpRequest) -> HttpResponse:
     if "Content-Encoding" in request.headers:
         raise refused(415, "A compressed body is not taken: leave Content-Encoding away.")
     posted = _read(sent, request.META.get("CONTENT_TYPE"), body)
-    # A new cookie for a page of a foreign site would replace the one that the browser withheld.
-    sender = store.Sender(request, sent.address, user, may_begin=not foreign)
+    # A new cookie for a page of a foreign site would replace the one that the browser withheld;
+    # a page that sends no cookies would get a new session each time.
+    may_begin = not foreign and request.META.get("QUERY_STRING") != "anonymous"
+    sender = store.Sender(request, sent.address, user, may_begin)
     if not isinstance(posted, list):
         if isinstance(posted, _djaffar.Invalid):
             raise Refused(400, {"errors": posted.errors})
@@ -155,6 +157,7 @@ def _let_read(response: HttpResponseBase, origin: str, *, preflight: bool) -> No
     patch_vary_headers(response, ["Origin"])
     response.headers["Access-Control-Allow-Origin"] = origin
     response.headers["Access-Control-Allow-Credentials"] = "true"
+    response.headers["Access-Control-Expose-Headers"] = "Retry-After"
     if preflight:
         response.headers["Access-Control-Allow-Methods"] = "POST"
         response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"

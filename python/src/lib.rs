@@ -7,6 +7,7 @@
 
 mod posted;
 mod request;
+mod tracker;
 
 use std::io::Write;
 
@@ -55,6 +56,7 @@ fn _djaffar(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Activity>()?;
     module.add_class::<Invalid>()?;
     module.add_class::<Request>()?;
+    module.add_class::<tracker::Tracker>()?;
     module.add_function(wrap_pyfunction!(trouble, module)?)?;
     module.add_function(wrap_pyfunction!(main, module)?)
 }

@@ -89,6 +89,8 @@ options! {
     listen [SocketAddr] "DJAFFAR_LISTEN" "Serving" = SocketAddr::from(([127, 0, 0, 1], 8000));
     /// The folder of the endpoint: activities are posted to PREFIXlog/.
     prefix [String] "DJAFFAR_PREFIX" "Serving" = "/djaffar/".to_owned();
+    /// The name of the tracker there, for sites whose visitors block the usual ones.
+    tracker_name [String] "DJAFFAR_TRACKER_NAME" "Serving" = "djaffar.js".to_owned();
     /// Networks of the reverse proxies whose X-Forwarded-For is believed, e.g. 127.0.0.1/32.
     trusted_proxy [Vec<IpNet>] "DJAFFAR_TRUSTED_PROXY" "Serving" = Vec::new();
     /// Other sites whose pages may post with their cookies, e.g. `https://shop.example`.
@@ -291,6 +293,15 @@ impl Config {
                 self.prefix
             ));
         }
+        let name = &self.tracker_name;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let taken = ["log", "health", "more.js", ".", ".."];
+        if name.is_empty() || !name.chars().all(plain) || taken.contains(&name.as_str()) {
+            return refuse(format!(
+                "tracker_name: {name:?} must be a name of its own of letters, digits, - _ and ., \
+                 such as djaffar.js"
+            ));
+        }
         for origin in &self.allowed_origin {
             let host = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
             if host.is_none_or(|host| host.is_empty() || host.contains(['/', '*'])) {
@@ -345,6 +356,9 @@ mod tests {
             ("threads = 'x'", "invalid type"),
             ("time_zone = 'Mars/Phobos'", "no zone is called"),
             ("prefix = 'djaffar'", "slash"),
+            ("tracker_name = ''", "a name of its own"),
+            ("tracker_name = 'a/b.js'", "a name of its own"),
+            ("tracker_name = 'log'", "a name of its own"),
             ("allowed_origin = ['shop.example']", "scheme and host"),
             ("allowed_origin = ['https://shop.example/']", "scheme and host"),
             ("allowed_origin = ['https://*.example']", "wildcard"),

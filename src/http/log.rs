@@ -146,8 +146,9 @@ async fn identify(app: &App, parts: &Parts, call: &Call<'_>) -> Result<Caller, E
         authorization: authorization.as_deref(),
         session_cookie,
         // A new cookie for a page of a foreign site would replace the one that the browser
-        // withheld: any page could log our users out.
-        may_mint: !foreign,
+        // withheld: any page could log our users out. And a page that sends no cookies would get
+        // a new session each time.
+        may_mint: !foreign && parts.uri.query() != Some("anonymous"),
     };
     let identity = app.auth.identify(credentials, call.now).await?;
     let fresh = identity.session.as_ref().is_some_and(|session| {
@@ -265,6 +266,8 @@ fn cross_origin(headers: &mut HeaderMap, origin: Origin, method: &Method) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     let yes = HeaderValue::from_static("true");
     headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+    let expose = HeaderValue::from_static("Retry-After");
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, expose);
     if *method == Method::OPTIONS {
         for (name, value) in [
             (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),

@@ -14,6 +14,7 @@ pub mod log;
 pub mod origin;
 pub mod pulse;
 pub mod request;
+pub mod tracker;
 pub mod welcome;
 
 use std::{
@@ -37,6 +38,7 @@ use self::{
     error::{Answer, Error},
     limit::Limit,
     pulse::Pulse,
+    tracker::Tracker,
     welcome::Welcome,
 };
 use crate::{
@@ -55,6 +57,8 @@ const EVENT_IDS: usize = 100_000;
 pub struct Settings {
     /// Where the endpoint lies, such as `/djaffar/`.
     pub prefix: String,
+    /// What the script is called there.
+    pub tracker_name: String,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxy: Vec<IpNet>,
     /// Other sites whose pages may post with cookies.
@@ -77,6 +81,7 @@ pub struct App {
     settings: Settings,
     auth: Arc<Auth>,
     spool: Spool,
+    tracker: Tracker,
     welcome: Option<Welcome>,
     requests: Option<Limit>,
     sessions: Option<Limit>,
@@ -102,6 +107,7 @@ impl App {
     ) -> App {
         let settings = Settings {
             prefix: config.prefix.clone(),
+            tracker_name: config.tracker_name.clone(),
             trusted_proxy: config.trusted_proxy.clone(),
             allowed_origin: config.allowed_origin.clone(),
             allowed_host: config.allowed_host.clone(),
@@ -114,6 +120,7 @@ impl App {
             settings,
             auth,
             spool,
+            tracker: Tracker::default(),
             welcome,
             requests: Limit::new(config.rate_limit),
             sessions: Limit::new(config.session_rate_limit),
@@ -131,6 +138,10 @@ impl App {
         if let Some(id) = event_id {
             self.event_ids.insert(id, ());
         }
+    }
+
+    fn tracker_file(&self, name: &str) -> Option<&tracker::File> {
+        self.tracker.file(name, &self.settings.tracker_name)
     }
 
     fn take_request(&self, address: IpAddr, now: Micros) -> Result<(), Error> {
@@ -173,10 +184,17 @@ impl Ingest {
         match path.strip_prefix(self.app.settings.prefix.as_str()) {
             Some("log/" | "log") => log::log(self, request, peer, pulse).await,
             Some("health/") => self.health(),
-            _ => match &self.app.welcome {
-                Some(welcome) => welcome.answer(&request, &self.app.settings).await,
-                None => not_found(path),
+            below => match below.and_then(|name| self.app.tracker_file(name)) {
+                Some(file) => tracker::answer(file, request.method(), request.headers()),
+                None => self.page(&request).await,
             },
+        }
+    }
+
+    async fn page(&self, request: &Request<Incoming>) -> Answer {
+        match &self.app.welcome {
+            Some(welcome) => welcome.answer(request, &self.app.settings).await,
+            None => not_found(request.uri().path()),
         }
     }
 
