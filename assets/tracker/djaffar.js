@@ -127,14 +127,14 @@
         body: take(rest),
         keepalive: true,
         credentials: /** @type {RequestCredentials} */ (settings.credentials || "include"),
-        headers: /** @type {HeadersInit} */ (settings.token && { Authorization: settings.token }),
+        headers: settings.token ? { Authorization: settings.token } : {},
         signal: AbortSignal.timeout(3e4),
       });
       // Not by its status alone: a portal or a proxy says 200 as well.
       const errors = /^4(?!08|29)/.test(/** @type {any} */ (answer.status))
         ? [answer.status, await answer.text()]
         : (await answer.json()).rejected;
-      if (errors[0]) warn(...errors);
+      errors[0] && warn(...errors);
       names.slice(0, names.length - rest.length).map(forget);
       failures = 0;
       return true;
@@ -205,8 +205,9 @@
 
   const begin = safe(() => {
     if (is("views")) {
-      view();
-      on("pageshow", ({ persisted }) => persisted && view((last = undefined)));
+      // `later`: the server has logged this one (Django's middleware does).
+      settings.views == "later" ? (last = here()) : view();
+      on("pageshow", (event) => event.persisted && view((last = undefined)));
       window.navigation?.addEventListener("currententrychange", () => view());
     }
     on("click", (event) => {

@@ -19,7 +19,10 @@ export interface Settings {
   hash?: boolean | string | undefined;
   /** Whether the query string is part of the path. */
   query?: boolean | string | undefined;
-  /** `false` or `off`: no view is logged but by `view()`. */
+  /**
+   * `false` or `off`: no view is logged but by `view()`. `later`: not the first of a page, which
+   * the server has logged.
+   */
   views?: boolean | string | undefined;
   /** `false` or `off`: nothing is kept in localStorage. */
   storage?: boolean | string | undefined;

@@ -1,21 +1,9 @@
-// The page of a server that runs alone: logs itself, then shows what was stored.
+// The page of a server that runs alone: shows what the tracker logged of it.
 "use strict";
 
-const prefix = document.body.dataset.prefix;
 const state = document.querySelector("#state");
 const table = document.querySelector("table");
 const columns = ["date", "path", "referer", "name", "user", "ip_address"];
-
-async function log(name) {
-  const body = new URLSearchParams({
-    date: new Date().toISOString(),
-    path: location.pathname,
-    referer: document.referrer,
-    name,
-  });
-  const answer = await fetch(prefix + "log/", { method: "POST", body, keepalive: true });
-  if (answer.status !== 204) throw new Error(`the server answered ${answer.status}`);
-}
 
 // Rows are stored a moment after the 204: ask until there are more than before.
 async function show(more) {
@@ -44,19 +32,25 @@ function draw(rows) {
   table.tBodies[0].replaceChildren(...lines);
   table.hidden = rows.length === 0;
   state.textContent = rows.length === 0
-    ? "None is stored yet: is the database busy? The server's log tells."
+    ? "None is stored yet: does an add-on of this browser block the tracker, or is the database busy? The server's log tells."
     : "Newest first.";
 }
 
 let shown = 0;
-async function logAndShow(name) {
+async function update() {
   try {
-    await log(name);
     shown = await show(Math.min(shown, 19));
   } catch (error) {
     state.textContent = `It did not work: ${error.message}.`;
   }
 }
 
-document.querySelector("#again").addEventListener("click", () => logAndShow("button"));
-logAndShow("");
+document.querySelector("#again").addEventListener("click", () => {
+  if (!window.djaffar) {
+    state.textContent = "An add-on of this browser blocks the tracker.";
+    return;
+  }
+  window.djaffar.log("button");
+  update();
+});
+update();

@@ -64,6 +64,7 @@ impl Welcome {
                 let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
                 let page = PAGE
                     .replace("{{prefix}}", &escape(&settings.prefix))
+                    .replace("{{tracker}}", &escape(&settings.tracker_name))
                     .replace("{{origin}}", &escape(&format!("http://{host}")));
                 file("text/html; charset=utf-8", page)
             }

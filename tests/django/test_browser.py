@@ -1,6 +1,7 @@
 """What a real browser does: the page of a server alone, the README's snippet, a foreign page."""
 
 import html
+import json
 import os
 import re
 import sys
@@ -22,6 +23,11 @@ def snippet():
     """The snippet of the README."""
     found = re.search(r"<script>.*?</script>", (ROOT / "README.md").read_text(), re.DOTALL)
     return found.group()
+
+
+def tag():
+    """The script tag of the README."""
+    return re.search(r"^<script async.*</script>$", (ROOT / "README.md").read_text(), re.M).group()
 
 
 @pytest.fixture
@@ -73,9 +79,23 @@ def test_the_page_of_a_server_alone_logs_itself_and_shows_its_row(make_site, chr
     chromium.wait(ROWS + ".length === 2")
     assert [row[3] for row in chromium.run(ROWS)] == ["button", ""]
     assert len({row["session_id"] for row in site.activities(2)}) == 1
-    # The snippet that it shows is the one of the README.
+    # The tag that it shows is the first snippet of the README.
     shown = chromium.run("document.querySelector('pre').innerText")
-    assert html.unescape(shown).strip() == snippet().strip()
+    assert html.unescape(shown).strip() == tag()
+
+
+def test_one_tag_logs_the_visits_of_a_logged_in_user(shop, chromium):
+    log_in(chromium, shop, "alice")
+    chromium.open(shop.url + "/page/")
+    chromium.run(
+        "document.head.append(document.createRange().createContextualFragment(%s))"
+        % json.dumps(tag())
+    )
+    chromium.wait("window.djaffar && !djaffar.q")
+    rows = shop.activities(2)
+    assert {row["user_id"] for row in rows} == {shop.user("alice")}
+    assert {row["path"] for row in rows} == {"/page/"}
+    assert len({row["session_id"] for row in rows}) == 1
 
 
 def test_the_snippet_stores_the_activity_of_a_logged_in_user(shop, chromium):

@@ -1,55 +1,65 @@
 // A site on another domain: what each kind needs, as docs/tracker.md says.
 
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
-import { log, queue, rig, running } from "./support/browser.js";
+import { lasting, log, queue, rig, running } from "./support/browser.js";
 import { Server, sleep, until } from "./support/server.js";
 import { page as html, Site } from "./support/site.js";
 
 const it = rig();
 
-/** The pages are on localhost, the endpoint on 127.0.0.1: two sites for a browser. */
-async function shop(attributes, options, work) {
+/** The pages are on 127.0.0.1, the endpoint on localhost: two sites for a browser. */
+async function shop(attributes, options, work, context = it.context) {
   const pages = await Site.start();
-  const server = await Server.start(...options(`http://localhost:${pages.port}`));
+  const server = await Server.start(...options(pages.url(""))).finally(() => pages.http.unref());
   const stats = await Site.start(server);
-  pages.pages[""] = html("", `<script async src="${stats.url("/djaffar/djaffar.js")}" ${attributes(stats)}></script>`);
+  const script = stats.url("/djaffar/djaffar.js", "localhost");
+  pages.pages[""] = html("", `<script async src="${script}" ${attributes(stats)}></script>`);
+  const page = await context.newPage();
+  const open = async (path) => {
+    await page.goto(pages.url(path));
+    await running(page);
+    return page;
+  };
   try {
-    const page = await it.context.newPage();
-    const open = async (path) => {
-      await page.goto(pages.url(path, "localhost"));
-      await running(page);
-      return page;
-    };
     await work({ open, page, server, stats });
   } finally {
-    await page_closed();
+    await page.close();
     pages.stop();
     stats.stop();
     await server.stop();
   }
 }
-const page_closed = () => Promise.all(it.context.pages().map((page) => page.close()));
 const posts = (stats) => stats.posts.map(({ method }) => method);
 const listed = (origin) => [`--allowed-origin=${origin}`];
 const withCookies = (origin) => [...listed(origin), "--session-cookie-samesite=None", "--session-cookie-secure=true"];
 
 test("with credentials: allowed_origin and a SameSite=None cookie; one session, no preflight", async () => {
-  await shop(() => "", withCookies, async ({ open, server, stats }) => {
-    const page = await open("/first");
-    await server.stored(1);
-    await open("/second");
-    await log(page, 1);
-    const rows = await server.stored(3);
-    assert.equal(new Set(rows.map(({ session_id }) => session_id)).size, 1);
-    assert.ok(rows[0].session_id);
-    assert.ok(posts(stats).every((method) => method === "POST"));
-    await until(async () => (await queue(page)) === 0, "acknowledged");
-  });
+  const folder = mkdtempSync(join(tmpdir(), "djaffar-profile-"));
+  const context = await lasting(folder);
+  try {
+    await shop(() => "", withCookies, async ({ open, server, stats }) => {
+      const page = await open("/first");
+      await server.stored(1);
+      await open("/second");
+      await log(page, 1);
+      const rows = await server.stored(3);
+      assert.equal(new Set(rows.map(({ session_id }) => session_id)).size, 1);
+      assert.ok(rows[0].session_id);
+      assert.ok(posts(stats).every((method) => method === "POST"));
+      await until(async () => (await queue(page)) === 0, "acknowledged");
+    }, context);
+  } finally {
+    await context.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
 
 test("without credentials: allowed_origin; no cookie, no session", async () => {
-  const attributes = (stats) => `data-credentials="omit" data-endpoint="${stats.url("/djaffar/log/")}?anonymous"`;
+  const attributes = (stats) => `data-credentials="omit" data-endpoint="${stats.url("/djaffar/log/", "localhost")}?anonymous"`;
   await shop(attributes, listed, async ({ open, page, server, stats }) => {
     await open("/first");
     await server.stored(1);

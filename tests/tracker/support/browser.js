@@ -10,13 +10,17 @@ export const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-f
   // A name that is no secure context.
   "--host-resolver-rules=MAP shop.example 127.0.0.1"];
 
-export const launch = () =>
-  chromium.launch({
-    executablePath: process.env.CHROMIUM,
-    args: FLAGS,
-    // Playwright takes the cache away that browsers have.
-    ignoreDefaultArgs: ["--disable-back-forward-cache"],
-  });
+const options = () => ({
+  executablePath: process.env.CHROMIUM,
+  args: FLAGS,
+  // Playwright takes the cache away that browsers have.
+  ignoreDefaultArgs: ["--disable-back-forward-cache"],
+});
+
+const launch = () => chromium.launch(options());
+
+/** A browser with a profile in a folder: not a private window, which refuses cookies of other sites. */
+export const lasting = (folder) => chromium.launchPersistentContext(folder, options());
 
 /** Gives each test of a file a server, a site in front of it and an empty profile. */
 export function rig(...options) {

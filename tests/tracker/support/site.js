@@ -23,7 +23,7 @@ export class Site {
     /** What happens to a post: nothing, or a function `(request, response, forward)`. */
     site.fault = null;
     site.http = http.createServer((request, response) => site.answer(request, response));
-    site.http.listen(0, "127.0.0.1");
+    site.http.listen(0).unref();
     await once(site.http, "listening");
     site.port = site.http.address().port;
     return site;
