@@ -15,3 +15,4 @@ mod durability;
 mod fuzz_corpus;
 mod house;
 mod http;
+mod tracker;

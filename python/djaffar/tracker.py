@@ -1,6 +1,6 @@
 """``GET /djaffar/djaffar.js`` inside Django: the very bytes that ``djaffar serve`` sends."""
 
-from django.http import HttpRequest, HttpResponseBase, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
 

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { lasting, log, queue, rig, running } from "./support/browser.js";
+import { allowing, log, queue, rig, running } from "./support/browser.js";
 import { Server, sleep, until } from "./support/server.js";
 import { page as html, Site } from "./support/site.js";
 
@@ -39,7 +39,7 @@ const withCookies = (origin) => [...listed(origin), "--session-cookie-samesite=N
 
 test("with credentials: allowed_origin and a SameSite=None cookie; one session, no preflight", async () => {
   const folder = mkdtempSync(join(tmpdir(), "djaffar-profile-"));
-  const context = await lasting(folder);
+  const context = await allowing(folder);
   try {
     await shop(() => "", withCookies, async ({ open, server, stats }) => {
       const page = await open("/first");
@@ -56,6 +56,16 @@ test("with credentials: allowed_origin and a SameSite=None cookie; one session, 
     await context.close();
     rmSync(folder, { recursive: true, force: true });
   }
+});
+
+test("with credentials, in a browser that refuses cookies of other sites: stored, each in a session of its own", async () => {
+  await shop(() => "", withCookies, async ({ open, page, server }) => {
+    await open("/first");
+    await server.stored(1);
+    await log(page, 1);
+    const rows = await server.stored(2);
+    assert.equal(new Set(rows.map(({ session_id }) => session_id)).size, 2);
+  });
 });
 
 test("without credentials: allowed_origin; no cookie, no session", async () => {

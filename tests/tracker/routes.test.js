@@ -135,6 +135,17 @@ test("views by hand", async () => {
   assert.deepEqual(rows.map(({ path, name }) => [path, name]), [["/virtual", ""], ["/silent", ""], ["/elsewhere", "named"]]);
 });
 
+test("the first view left to the server", async () => {
+  it.site.pages["/"] = html("", tag('data-views="later"'));
+  const page = await it.open("/");
+  await page.evaluate(() => {
+    djaffar.log("named");
+    history.pushState({}, "", "/next");
+  });
+  const rows = await it.server.stored(2);
+  assert.deepEqual(rows.map(({ path, referer, name }) => [path, referer, name]), [["/", "", "named"], ["/next", "/", ""]]);
+});
+
 test("a page with <base>, and an endpoint that is named", async () => {
   const base = '<base href="https://elsewhere.example/deep/">';
   it.site.pages["/"] = html("", `${base}<script async src="${it.site.url("/djaffar/djaffar.js")}"></script>`);

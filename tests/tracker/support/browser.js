@@ -1,5 +1,7 @@
 // Debian's Chromium, driven by Playwright.
 
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, beforeEach, afterEach } from "node:test";
 import { chromium } from "playwright-core";
 import { Server } from "./server.js";
@@ -19,8 +21,13 @@ const options = () => ({
 
 const launch = () => chromium.launch(options());
 
-/** A browser with a profile in a folder: not a private window, which refuses cookies of other sites. */
-export const lasting = (folder) => chromium.launchPersistentContext(folder, options());
+/** A browser whose user allows cookies of other sites; Chromium by itself does not any more. */
+export async function allowing(folder) {
+  mkdirSync(join(folder, "Default"));
+  const profile = { cookie_controls_mode: 0, block_third_party_cookies: false };
+  writeFileSync(join(folder, "Default/Preferences"), JSON.stringify({ profile }));
+  return chromium.launchPersistentContext(folder, options());
+}
 
 /** Gives each test of a file a server, a site in front of it and an empty profile. */
 export function rig(...options) {
