@@ -4,8 +4,10 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -44,6 +46,7 @@ class Site:
     def __init__(self, folder, **changes):
         self.folder = folder
         self.database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db")}
+        self.page = changes.pop("page", "")
         self.user_model = changes.pop("AUTH_USER_MODEL", "auth.User")
         spool = {
             "spool": str(folder / "spool"),
@@ -66,6 +69,7 @@ class Site:
             **os.environ,
             "PYTHONPATH": f"{HERE / 'site'}:{os.environ.get('PYTHONPATH', '')}",
             "SITE_DATABASE": json.dumps(self.database),
+            "SITE_PAGE": self.page,
             "SITE_USER_MODEL": self.user_model,
             "SITE_SETTINGS": json.dumps(self.settings),
         }
@@ -82,6 +86,42 @@ class Site:
 
     def script(self, text):
         return self.manage("shell", "-v0", "-c", text).splitlines()[-1]
+
+    @contextmanager
+    def wsgi(self):
+        """The site under gunicorn."""
+        command = ["gunicorn", "--bind=127.0.0.1:0", "--workers=1", "--threads=4"]
+        with self.running([*command, "django.core.wsgi:get_wsgi_application()"]) as url:
+            yield url
+
+    @contextmanager
+    def asgi(self):
+        """The site under uvicorn."""
+        command = ["uvicorn", "--port=0", "--no-proxy-headers", "--factory", "--lifespan=off"]
+        with self.running([*command, "django.core.asgi:get_asgi_application"]) as url:
+            yield url
+
+    @contextmanager
+    def running(self, command):
+        options = self.options()
+        options["env"] |= {"DJANGO_SETTINGS_MODULE": "settings", "PYTHONUNBUFFERED": "1"}
+        child = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
+        )  # fmt: skip
+        log = ""
+        try:
+            for line in child.stdout:
+                log += line
+                if found := re.search(r"http://127\.0\.0\.1:[1-9]\d*", line):
+                    break
+            else:
+                raise AssertionError(log)
+            threading.Thread(target=child.stdout.read, daemon=True).start()
+            yield found[0]
+        finally:
+            child.terminate()
+            child.wait(timeout=20)
 
     @contextmanager
     def serving(self, *arguments):
@@ -106,11 +146,25 @@ class Site:
                 return child, url[0]
         raise AssertionError("it did not start")
 
-    def rows(self, count):
+    def wait(self, count):
+        """Until there are so many activities. SQLite is asked: Django takes a second to start."""
         until = time.monotonic() + 20
-        while len(rows := json.loads(self.script(READ))) < count:
-            assert time.monotonic() < until, rows
-        return rows
+        sql = "SELECT count(*) FROM djaffar_activity"
+        while (found := self._ask(sql)) < count:
+            assert time.monotonic() < until, found
+            time.sleep(0.05)
+
+    def _ask(self, sql):
+        connection = sqlite3.connect(self.database["NAME"], timeout=20)
+        try:
+            return connection.execute(sql).fetchone()[0]
+        finally:
+            connection.close()
+
+    def rows(self, count):
+        """The activities, once there are so many."""
+        self.wait(count)
+        return json.loads(self.script(READ))
 
 
 def post(url, key, path="/", **headers):

@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 from conftest import ROOT
 
-pytestmark = pytest.mark.package
+pytestmark = pytest.mark.once
 
 
 def clean():

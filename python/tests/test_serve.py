@@ -66,6 +66,7 @@ def test_ctrl_c_ends_it_without_a_word_of_python(tmp_path):
     assert "Traceback" not in rest
 
 
+@pytest.mark.slow
 def test_fallbacks_of_the_secret_key(tmp_path):
     site = Site(tmp_path)
     site.manage("migrate", "-v0", "--run-syncdb")
@@ -81,6 +82,7 @@ def test_fallbacks_of_the_secret_key(tmp_path):
     assert str(row[1]) == user
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -107,12 +109,14 @@ def test_check_says_what_will_not_work(tmp_path, changes, sentence):
         assert sentence in site.manage("djaffar", "serve", code=code)
 
 
+@pytest.mark.slow
 def test_a_database_without_our_tables(tmp_path):
     site = Site(tmp_path)
     for what in ["check", "serve"]:
         assert "run `manage.py migrate djaffar`" in site.manage("djaffar", what, code=78)
 
 
+@pytest.mark.slow
 def test_tables_that_the_server_has_made_are_taken_over(tmp_path):
     site = Site(tmp_path)
     site.manage("migrate", "-v0", "sessions")
@@ -130,6 +134,7 @@ def test_tables_that_the_server_has_made_are_taken_over(tmp_path):
     assert child.wait(timeout=20) == 0
 
 
+@pytest.mark.slow
 def test_config_prints_a_file_that_the_server_takes(tmp_path):
     site = Site(tmp_path, SESSION_COOKIE_NAME="s", SESSION_COOKIE_SAMESITE=False, USE_TZ=False)
     (tmp_path / "djaffar.toml").write_text(site.manage("djaffar", "config"))

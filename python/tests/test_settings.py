@@ -11,6 +11,7 @@ from serving import LOGIN, Site, answer, classes, post
 sys.path.append(str(ROOT / "tests/django"))
 from redis_server import redis  # noqa: F401 (fixture)
 
+pytestmark = pytest.mark.slow
 ENGINE = "django.contrib.sessions.backends."
 SESSION = "rest_framework.authentication.SessionAuthentication"
 TOKEN = "rest_framework.authentication.TokenAuthentication"
@@ -203,6 +204,7 @@ OLD = "site-key-of-the-tests-0123456789-abcdefghijklmnop"
 NEW = "another-key-0123456789-abcdefghijklmnopqrst"
 
 
+@pytest.mark.once
 def test_a_new_secret_key_counts_while_the_server_runs(tmp_path):
     """Where the keys are files, as secrets of a container are."""
     key_file, old_file = tmp_path / "key", tmp_path / "old-keys"

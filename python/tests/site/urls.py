@@ -1,3 +1,5 @@
+import os
+
 from django.contrib import admin
 from django.contrib.auth import authenticate, login, logout
 from django.http import HttpResponse, JsonResponse
@@ -5,7 +7,7 @@ from django.urls import include, path
 
 
 def page(request, number=0):
-    return HttpResponse("<!doctype html><title>A page</title>")
+    return HttpResponse(os.environ.get("SITE_PAGE", "<!doctype html><title>A page</title>"))
 
 
 def log_in(request):
