@@ -31,8 +31,8 @@ use uuid::Uuid;
 
 use crate::activity::{Activity, Micros};
 
-pub use clickhouse::{Freezer, MakeFreezer, WithClickHouse};
 pub use self::mysql::MysqlDatabase;
+pub use clickhouse::{Freezer, MakeFreezer, WithClickHouse};
 pub use moment::Moments;
 pub use postgres::PostgresDatabase;
 pub use settings::{Password, Settings, TokenTables, Users};
