@@ -135,12 +135,15 @@ fn bodies_of_the_wrong_kind() {
         ("", "This field may not be blank."),
         ("{", "JSON parse error"),
         ("\"text\"", "Invalid data"),
-        ("[[[[[[1]]]]]]", "detail"),
+        ("[[[[[[1]]]]]", "detail"),
         ("{\"date\":{\"a\":{\"b\":{\"c\":{}}}}}", "detail"),
     ] {
         check(&server, body, &kind("application/json"), 400, text);
         check(&server, body, &kind("text/plain;charset=UTF-8"), 400, "");
     }
+    // A batch is an answer for each of its items.
+    let json = kind("application/json");
+    check(&server, "[[[[[[1]]]]]]", &json, 200, "levels deep");
     let part = |head: &str| {
         let head = format!("Content-Disposition: form-data; name=\"a\"{head}");
         format!("--B\r\n{head}\r\n\r\nx\r\n")

@@ -1,7 +1,7 @@
 // Djaffar's tracker: <script async src="/djaffar/djaffar.js"></script> logs every view of a page.
 //
 // It runs as it is here. What is served is the same program without comments, white space and long
-// names (djaffar.min.js beside it, made by tests/tracker/minify), because a page pays for its bytes:
+// names (djaffar.min.js beside it, made by tests/tracker/minify.js), because a page pays for its bytes:
 // at most 2 KB gzipped. docs/tracker.md has every setting and each byte that is sent. Must not know:
 // what is opt-in (more.js).
 //
@@ -56,8 +56,8 @@
     }
   };
 
-  /** @param {string} names @param {(event: any) => unknown} work */
-  const on = (names, work) => names.split(" ").map((name) => addEventListener(name, safe(work), true));
+  /** @param {string} name @param {(event: any) => unknown} work */
+  const on = (name, work) => addEventListener(name, safe(work), true);
 
   /** @param {keyof Settings} name @param {string} [standard] */
   const is = (name, standard) => !/off|false/.test(/** @type {string} */ (settings[name] ?? standard));
@@ -140,8 +140,10 @@
       return true;
     } catch {
       const step = Math.min(2 ** failures++, 300);
-      const after = Math.min(+(answer?.headers.get("Retry-After") || 0) || 0, 3e3);
-      quiet = Date.now() + 1e3 * (Math.max(after, step) + step * Math.random());
+      // Seconds or a date.
+      const after = /** @type {any} */ (answer?.headers.get("Retry-After"));
+      const asked = Math.min(+after || (Date.parse(after) - Date.now()) / 1e3 || 0, 3e3);
+      quiet = Date.now() + 1e3 * (Math.max(asked, step) + step * Math.random());
       if (answer) put("djaffarAfter", quiet);
     }
   };
@@ -179,6 +181,7 @@
   // The page may be going: what is not acknowledged is sent once more, and stays in the queue.
   const out = () => {
     leave?.();
+    forget("djaffarLease");
     const names = settings.token || settings.credentials || wait() > 0 ? [] : kept();
     while (names[0] && navigator.sendBeacon(url, take(names)));
   };
@@ -191,9 +194,9 @@
     const path = plain(pathname + search);
     if (!hash || !is("hash", "off")) return path;
     // A hash that is an anchor of this page is no route.
-    const id = /** @type {string} */ (new URLSearchParams("x=" + hash.slice(1)).get("x"));
+    const [id] = new URLSearchParams(hash.slice(1)).keys();
     if (!document.getElementById(id)) return (path + hash).slice(0, 2e3);
-    return last?.split("#")[0] == path ? last : path;
+    return last?.startsWith(path + "#") ? last : path;
   };
 
   const view = safe((/** @type {string | undefined} */ path = here()) => {

@@ -3,7 +3,7 @@
 //! Takes what Django REST framework's parsers (`rest_framework/parsers.py`) take, within limits.
 //! Knows nothing of HTTP beyond the value of one header, and of fields only where they go.
 
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::properties::{DEPTH, too_deep};
 use super::{Field, Input, Invalid, multipart};
@@ -78,20 +78,33 @@ fn json(body: &[u8]) -> Result<Posted, BodyError> {
     if body.is_empty() {
         return Ok(Posted::One(Input::default()));
     }
-    let malformed = |why: &str| BodyError::Malformed(format!("JSON parse error - {why}"));
-    let is_batch = body.trim_ascii_start().starts_with(b"[");
-    if too_deep(body, DEPTH + usize::from(is_batch)) {
-        return Err(malformed(&format!("nest an activity at most {DEPTH} levels deep")));
+    if body.trim_ascii_start().starts_with(b"[") {
+        return batch(body);
     }
-    let value = serde_json::from_slice(body).map_err(|error| malformed(&error.to_string()))?;
-    let Value::Array(items) = value else {
-        return Ok(Posted::One(object(value)?));
-    };
+    let value = value(body).map_err(BodyError::Malformed)?;
+    Ok(Posted::One(object(value)?))
+}
+
+/// Each item by itself: one that cannot be read costs no other its place.
+fn batch(body: &[u8]) -> Result<Posted, BodyError> {
+    let items: Vec<&RawValue> = serde_json::from_slice(body)
+        .map_err(|error| BodyError::Malformed(format!("JSON parse error - {error}")))?;
     if items.len() > BATCH_ITEMS {
         let message = format!("Send at most {BATCH_ITEMS} activities in one request.");
         return Err(BodyError::Malformed(message));
     }
-    Ok(Posted::Batch(items.into_iter().map(object).collect()))
+    let item = |item: &RawValue| {
+        let value = value(item.get().as_bytes());
+        object(value.map_err(|message| Invalid(vec![("non_field_errors", vec![message])]))?)
+    };
+    Ok(Posted::Batch(items.into_iter().map(item).collect()))
+}
+
+fn value(json: &[u8]) -> Result<Value, String> {
+    if too_deep(json, DEPTH) {
+        return Err(format!("JSON parse error - nest an activity at most {DEPTH} levels deep"));
+    }
+    serde_json::from_slice(json).map_err(|error| format!("JSON parse error - {error}"))
 }
 
 fn object(value: Value) -> Result<Input, Invalid> {

@@ -139,10 +139,20 @@ fn what_is_no_json() {
     let deep = |depth| "[".repeat(depth) + &"]".repeat(depth);
     let list = dictionary_expected("list");
     check(JSON, deep(5).as_bytes(), &list);
-    check(JSON, deep(6).as_bytes(), too_deep);
-    check(JSON, "[".repeat(60_000).as_bytes(), too_deep);
+    let end = "error JSON parse error - EOF while parsing a list at line 1 column 60000";
+    check(JSON, "[".repeat(60_000).as_bytes(), end);
+    check(JSON, (r#"{"a":"#.to_owned() + &deep(60_000)).as_bytes(), too_deep);
     check(JSON, br#"{"a": {"b": {"c": {"d": 1}}}}"#, "");
     check(JSON, br#"{"a": {"b": {"c": {"d": {}}}}}"#, too_deep);
+    // In a batch it costs no other its place.
+    let messages = |text: &str| format!(r#"[("non_field_errors", ["JSON parse error - {text}"])]"#);
+    let deep_item = messages("nest an activity at most 4 levels deep");
+    check(JSON, deep(6).as_bytes(), &format!("[{deep_item}]"));
+    check(JSON, deep(30_000).as_bytes(), &format!("[{deep_item}]"));
+    let surrogate = messages("unexpected end of hex escape at line 1 column 17");
+    let batch =
+        br#"[{"path": "a"}, {"path": "\ud800"}, {"a": {"b": {"c": {"d": {}}}}}, {"path": "b"}]"#;
+    check(JSON, batch, &format!("[{{path=a}}, {surrogate}, {deep_item}, {{path=b}}]"));
     check(JSON, br#"{"path": "[[[[[[\"[[[[[["}"#, "path=[[[[[[\"[[[[[[");
 }
 

@@ -84,6 +84,31 @@ test("Retry-After is honoured, by every tab and page", async () => {
   assert.ok(next >= 4000 && next < 8000, `${next} ms`);
 });
 
+test("Retry-After as a date", async () => {
+  const page = await it.open();
+  await it.server.stored(1);
+  // To the second, as dates in headers are.
+  const until_date = new Date(Math.ceil(Date.now() / 1000) * 1000 + 4000);
+  it.site.fault = answers(503, { "Retry-After": until_date.toUTCString() });
+  const ids = await log(page, 1);
+  await until(() => it.site.posts.length === 2, "the refusal");
+  it.site.fault = null;
+  await exactly(it, ids);
+  const late = it.site.posts[2].at - until_date.getTime();
+  assert.ok(late > -50 && late < 3000, `${late} ms after the date`);
+});
+
+test("what the server cannot read costs no other activity its place", async () => {
+  const page = await it.open();
+  await it.server.stored(1);
+  const ids = await page.evaluate(() => [
+    djaffar.log("test"), djaffar.log("deep", { a: { b: { c: { d: { e: 1 } } } } }), djaffar.log("test"),
+    djaffar.log("surrogate", { text: "\ud800" }), djaffar.log("test")]);
+  await exactly(it, [ids[0], ids[2], ids[4]]);
+  await empty(page);
+  assert.equal(it.said.filter((text) => text.startsWith("djaffar:")).length, 1, String(it.said));
+});
+
 test("back-off doubles, with jitter", async () => {
   const page = await it.open();
   await it.server.stored(1);
