@@ -63,12 +63,16 @@ test("optOut is remembered, empties the queue, and holds in every tab at once", 
   await log(page, 5);
   await page.evaluate(() => djaffar.optOut());
   assert.equal(await queue(page), 0);
+  // As soon as the browser has told the other tab.
+  const told = (tab, choice) => tab.waitForFunction((choice) => localStorage.djaffarConsent === choice, choice);
+  await told(other, "out");
   assert.deepEqual(await log(other, 1), [undefined]);
   it.site.fault = null;
   await it.open("/third");
   await sleep(3000);
   await it.server.stored(2);
   await other.evaluate(() => djaffar.optIn());
+  await told(page, "given");
   await log(page, 1);
   await it.server.stored(3);
 });
