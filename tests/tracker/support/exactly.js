@@ -5,7 +5,7 @@ import { queue } from "./browser.js";
 import { bare, sleep, until } from "./server.js";
 
 /** The ids of the rows of that name are these, each once. */
-export async function exactly(it, ids, name = "test", seconds = 30) {
+export async function exactly(it, ids, name = "test", seconds = 60) {
   const stored = () => it.server.activities().filter((row) => row.name === name).map((row) => row.event_id);
   await until(() => stored().length >= ids.length, `${ids.length} stored`, seconds, () => stored().length);
   await sleep(200);

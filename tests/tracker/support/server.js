@@ -79,7 +79,7 @@ export class Server {
   }
 
   /** The activities, once there are so many of them and no more a moment later. */
-  async stored(count, seconds = 20) {
+  async stored(count, seconds = 40) {
     await until(() => this.activities().length >= count, `${count} activities`, seconds, () =>
       JSON.stringify(this.activities().map(({ path, name }) => [path, name])));
     await sleep(150);
@@ -92,7 +92,7 @@ export class Server {
 export const sleep = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 /** Waits until it is true. */
-export async function until(look, what, seconds = 20, more = () => "") {
+export async function until(look, what, seconds = 40, more = () => "") {
   const end = Date.now() + seconds * 1000;
   while (!(await look())) {
     if (Date.now() > end) throw new Error(`never: ${what} ${await more()}`);
