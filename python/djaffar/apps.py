@@ -13,8 +13,10 @@ class DjaffarConfig(AppConfig):
         from django.db.models.signals import pre_save
 
         from djaffar import checks, visitors
+        from djaffar.history import add_to_user
         from djaffar.models import SessionInfo
 
         checks.register()
+        add_to_user()
         user_logged_in.connect(visitors.on_login, dispatch_uid="djaffar.visitor")
         pre_save.connect(visitors.name_visitor, SessionInfo, dispatch_uid="djaffar.visitor")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -47,11 +47,11 @@ class ActivityQuerySet(models.QuerySet):
 
     def since(self, when: Moment) -> ActivityQuerySet:
         """From a moment or a day on; or of the last so many days, hours, …"""
-        return self.filter(date__gte=_moment(when))
+        return self.filter(date__gte=moment(when))
 
     def until(self, when: Moment) -> ActivityQuerySet:
         """Before a moment or a day; or older than so many days, hours, …"""
-        return self.filter(date__lt=_moment(when))
+        return self.filter(date__lt=moment(when))
 
     def page_views(self) -> ActivityQuerySet:
         """Those without a name."""
@@ -71,20 +71,26 @@ class ActivityQuerySet(models.QuerySet):
         visitor = Coalesce(NullIf("info__visitor", models.Value("")), "session_id", "ip_address")
         rows = self.annotate(djaffar_visitor=visitor).order_by("djaffar_visitor", "date", "pk")
         columns = rows.values_list("djaffar_visitor", "date", "user_id", "path")
-        visit = None
-        for who, moment, user, path in columns.iterator():
-            if visit is None or visit.visitor != who or moment - visit.ended > VISIT_GAP:
-                if visit is not None:
-                    yield visit
-                visit = Visit(who, started=moment, ended=moment)
-            visit.ended = moment
-            visit.user_id = visit.user_id if user is None else user
-            visit.paths.append(path)
-        if visit is not None:
-            yield visit
+        return group_visits(columns.iterator())
 
 
-def _moment(when: Moment) -> datetime:
+def group_visits(rows: Iterable[tuple[str, datetime, Any, str]]) -> Iterator[Visit]:
+    """Rows of visitor, date, user and path, in this order, as visits."""
+    visit = None
+    for who, when, user, path in rows:
+        if visit is None or visit.visitor != who or when - visit.ended > VISIT_GAP:
+            if visit is not None:
+                yield visit
+            visit = Visit(who, started=when, ended=when)
+        visit.ended = when
+        visit.user_id = visit.user_id if user is None else user
+        visit.paths.append(path)
+    if visit is not None:
+        yield visit
+
+
+def moment(when: Moment) -> datetime:
+    """A moment, a day's beginning, or so long ago."""
     if isinstance(when, timedelta):
         return timezone.now() - when
     if not isinstance(when, datetime):

@@ -56,7 +56,9 @@ class Handler(BaseHTTPRequestHandler):
             elif body:
                 file.write(body)
                 file.flush()
-                query = re.sub(r"FORMAT (\w+)$", rf"FROM INFILE '{file.name}' SETTINGS {{}} FORMAT \1", query)
+                query = re.sub(
+                    r"FORMAT (\w+)$", rf"FROM INFILE '{file.name}' SETTINGS {{}} FORMAT \1", query
+                )
             said = ", ".join(f"{name} = '{value}'" for name, value in settings.items())
             if " SETTINGS {} " in query:
                 query = query.replace("SETTINGS {} ", f"SETTINGS {said} " if said else "")

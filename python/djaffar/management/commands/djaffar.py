@@ -1,4 +1,4 @@
-"""``manage.py djaffar serve|check|config``: the server, with everything taken from the settings."""
+"""``manage.py djaffar serve|check|config|migrate``: the server, with everything taken from the settings."""
 
 import argparse
 import os
@@ -20,12 +20,13 @@ class Command(BaseCommand):
     help = (
         "The server of Djaffar, with everything taken from Django's settings: `serve` runs it in "
         "place of this process, `check` says what would not work and how to mend it, `config` "
-        "prints the options for a djaffar.toml. What follows goes to djaffar as it is."
+        "prints the options for a djaffar.toml, `migrate` makes the tables in activity_database (a "
+        "ClickHouse). What follows goes to djaffar as it is."
     )
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("what", choices=["serve", "check", "config"])
+        parser.add_argument("what", choices=["serve", "check", "config", "migrate"])
         parser.add_argument(
             "options",
             nargs=argparse.REMAINDER,
@@ -46,7 +47,7 @@ class Command(BaseCommand):
         connections.close_all()
         sys.stdout.flush()
         files = _files(derived, os.environ)
-        os.execve(sys.executable, _command(["serve"], files, options), dict(os.environ))
+        os.execve(sys.executable, _command([what], files, options), dict(os.environ))
 
     def _config(self, derived: server.Derived) -> None:
         if derived.jwt_key is not None and "jwt_key_file" not in derived.options:
