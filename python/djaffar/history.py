@@ -293,7 +293,7 @@ def _days(lookup: str, value: Any) -> str:
 
 
 def _micros(value: datetime, *, of_date: bool) -> int:
-    """Microseconds since 1970. A naive date is in UTC, other moments in TIME_ZONE: see the server."""
+    """Microseconds since 1970. A naive date is in UTC, other moments in TIME_ZONE, as stored."""
     if zones.is_naive(value):
         zone = timezone.utc if of_date and not settings.USE_TZ else zones.get_default_timezone()
         value = value.replace(tzinfo=zone)

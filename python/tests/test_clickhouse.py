@@ -84,7 +84,8 @@ def clickhouse(request, tmp_path):
             urllib.request.urlopen(url, b"SELECT 1", timeout=5)
             break
         except OSError:
-            assert child.poll() is None and time.monotonic() < until
+            assert child.poll() is None
+            assert time.monotonic() < until
             time.sleep(0.1)
     yield f"clickhouse://djaffar:se%2Fcret@127.0.0.1:{port}/site"
     child.kill()
@@ -95,7 +96,7 @@ def test_the_history_is_read_in_clickhouse(tmp_path, clickhouse):
     site = Site(tmp_path, DJAFFAR={"activity_database": clickhouse})
     site.manage("migrate", "-v0", "--run-syncdb")
     assert "up to date" in site.manage("djaffar", "migrate")
-    key, user = site.script(LOGIN).split()
+    key, _ = site.script(LOGIN).split()
     child, url = site.serve()
     log = url + "/djaffar/log/"
     assert post(log, key) == 204
@@ -119,7 +120,8 @@ def test_the_history_is_read_in_clickhouse(tmp_path, clickhouse):
     one = found.pop("one")
     assert one[:4] == [True, key, buy["event_id"], "buy"]
     assert one[4:7] == [{"price": 1.5}, "2016-12-29T07:40:00.000001+00:00", "127.0.0.1"]
-    assert one[7].startswith("Python-urllib") and one[8] == key
+    assert one[7].startswith("Python-urllib")
+    assert one[8] == key
     assert found == {
         "count": 5,
         "mine": ["/", "/buy", "/cart"],

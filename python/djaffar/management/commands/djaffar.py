@@ -1,4 +1,4 @@
-"""``manage.py djaffar serve|check|config|migrate``: the server, with everything taken from the settings."""
+"""``manage.py djaffar serve|check|config|migrate``: the server, with all of the settings."""
 
 import argparse
 import os
