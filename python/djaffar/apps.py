@@ -9,8 +9,9 @@ class DjaffarConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from django.contrib.auth import get_user_model
         from django.contrib.auth.signals import user_logged_in
-        from django.db.models.signals import pre_save
+        from django.db.models.signals import post_delete, pre_save
 
         from djaffar import checks, visitors
         from djaffar.history import add_to_user
@@ -19,4 +20,6 @@ class DjaffarConfig(AppConfig):
         checks.register()
         add_to_user()
         user_logged_in.connect(visitors.on_login, dispatch_uid="djaffar.visitor")
+        user = get_user_model()
+        post_delete.connect(visitors.forget_user, user, dispatch_uid="djaffar.visitor")
         pre_save.connect(visitors.name_visitor, SessionInfo, dispatch_uid="djaffar.visitor")

@@ -2,8 +2,19 @@
 
 from typing import Any
 
-from django.db import models
+from django.db import models, router
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
+
+
+def set_null(collector: Any, field: Any, rows: Any, using: str) -> None:
+    """``SET_NULL`` where the rows are in the same database; else :mod:`djaffar.visitors` does it,
+    for a relation is looked for in the database of what is deleted.
+    """
+    if router.db_for_write(field.model) == using:
+        models.SET_NULL(collector, field, rows, using)
+
+
+set_null.lazy_sub_objs = True  # type: ignore[attr-defined]
 
 
 class _ForwardOrNone(ForwardManyToOneDescriptor):
@@ -31,6 +42,8 @@ class HistoricalForeignKey(models.ForeignKey):
 
     def deconstruct(self) -> Any:
         name, _, args, options = super().deconstruct()
+        if options["on_delete"] is set_null:
+            options["on_delete"] = models.SET_NULL
         # For migrations it is an ordinary one, all of whose options are said.
         return name, "django.db.models.ForeignKey", args, options
 

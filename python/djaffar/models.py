@@ -4,7 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from djaffar.fields import HistoricalForeignKey, IndexByRows, UniqueWherePresent
+from djaffar.fields import HistoricalForeignKey, IndexByRows, UniqueWherePresent, set_null
 from djaffar.queries import ActivityQuerySet
 
 
@@ -13,7 +13,7 @@ class Activity(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     #: ``None`` for a visitor who is not logged in, or was deleted.
-    user = HistoricalForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL)
+    user = HistoricalForeignKey(settings.AUTH_USER_MODEL, set_null)
     #: ``None`` once Django has dropped the session; ``session_id`` stays.
     session = HistoricalForeignKey("sessions.Session", models.DO_NOTHING)
     ip_address = models.CharField("IP address", max_length=45, default="")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import Count
 from django.db.models.functions import Coalesce, NullIf
 from django.utils import timezone
+
+if TYPE_CHECKING:
+    from djaffar.models import Activity  # noqa: F401 (in a string, below)
 
 #: A visit ends when nothing has come from the visitor for so long.
 VISIT_GAP = timedelta(minutes=30)
@@ -34,7 +37,7 @@ class Visit:
         return self.ended - self.started
 
 
-class ActivityQuerySet(models.QuerySet):
+class ActivityQuerySet(models.QuerySet["Activity"]):
     """Activities; each method gives activities again, so that they can be put together."""
 
     def for_user(self, user: Any) -> ActivityQuerySet:

@@ -73,6 +73,16 @@ def _keep_visitor(request: HttpRequest | None) -> None:
     session[VISITOR] = before or old
 
 
+def forget_user(instance: Any, using: str, **_: Any) -> None:
+    """Takes a deleted user out of a history that is in another database than the users."""
+    from djaffar.models import Activity
+
+    ours, key = router.db_for_write(Activity), instance.pk
+    if ours != using:
+        rows = Activity.objects.using(ours).filter(user_id=key)
+        transaction.on_commit(lambda: rows.update(user=None), using=using, robust=True)
+
+
 def name_visitor(instance: Any, **_: Any) -> None:
     """A session without a visitor (in a fixture of 0.1.10) is a visitor of its own."""
     instance.visitor = instance.visitor or instance.session_id

@@ -1,5 +1,6 @@
 """From a clean checkout to a site that logs: sdist, wheel, an empty environment, four lines."""
 
+import email
 import os
 import re
 import shutil
@@ -7,11 +8,13 @@ import subprocess
 import sys
 import tarfile
 import urllib.request
+import zipfile
 
 import pytest
 from conftest import ROOT
 
-pytestmark = pytest.mark.once
+# One wheel is built for all.
+pytestmark = [pytest.mark.once, pytest.mark.xdist_group("package")]
 
 
 def clean():
@@ -49,6 +52,43 @@ def wheel(tmp_path_factory):
     run(python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(dist), str(sdist), env=quick)
     [wheel] = dist.glob("*.whl")
     return wheel
+
+
+def test_what_is_in_the_wheel(wheel):
+    with zipfile.ZipFile(wheel) as file:
+        names = file.namelist()
+        [metadata] = [name for name in names if name.endswith(".dist-info/METADATA")]
+        said = email.message_from_bytes(file.read(metadata))
+        [points] = [name for name in names if name.endswith("/entry_points.txt")]
+        assert "djaffar.pytest_plugin" in file.read(points).decode()
+    assert (said["Name"], said["Requires-Python"]) == ("django-djaffar", ">=3.10")
+    assert said["License-Expression"] == "BSD-3-Clause"
+    assert said.get_all("License-File") == ["LICENSE"]
+    assert said.get_all("Requires-Dist") == ["django>=5.2"]
+    assert {f"Framework :: Django :: {version}" for version in ("5.2", "6.0", "6.1")} <= set(
+        said.get_all("Classifier")
+    )
+    assert said.get_payload().startswith("# Djaffar")
+    for name in [
+        "djaffar/py.typed", "djaffar/_djaffar.pyi", "djaffar/_djaffar.abi3.so",
+        "djaffar/migrations/0002_history_outlives_sessions.py",
+        "djaffar/templates/admin/djaffar/one_page.html",
+        "djaffar/management/commands/djaffar.py",
+    ]:  # fmt: skip
+        assert name in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not [name for name in names if "tests" in name or name.endswith((".rs", ".toml"))]
+
+
+def test_a_checker_of_types_knows_what_a_site_gets(wheel, tmp_path):
+    """mypy --strict, with django-stubs, over what a site writes."""
+    run(sys.executable, "-m", "venv", str(tmp_path / "env"))
+    python = str(tmp_path / "env/bin/python")
+    run(python, "-m", "pip", "install", "-q", "mypy==2.4.1", "django-stubs==6.1.2", str(wheel))
+    for file in (ROOT / "python/tests/typed").iterdir():
+        shutil.copy(file, tmp_path)
+    said = run(python, "-m", "mypy", "shop.py", cwd=tmp_path, env={"PYTHONPATH": "."})
+    assert "no issues found" in said
 
 
 def test_four_lines_and_a_site_logs(wheel, tmp_path):

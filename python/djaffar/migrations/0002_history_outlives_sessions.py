@@ -56,6 +56,10 @@ def know_the_indexes(apps, schema_editor):
         )
 
 
+# For routers that decide by the model.
+OURS = {"model_name": "activity"}
+
+
 class Migration(migrations.Migration):
     dependencies = [
         ("djaffar", "0001_initial"),
@@ -100,7 +104,7 @@ class Migration(migrations.Migration):
                 to="sessions.session",
             ),
         ),
-        migrations.RunPython(drop_indexes_of_relations, migrations.RunPython.noop),
+        migrations.RunPython(drop_indexes_of_relations, migrations.RunPython.noop, hints=OURS),
         # --- Longer
         migrations.AlterField(
             model_name="activity",
@@ -229,7 +233,7 @@ class Migration(migrations.Migration):
             name="sessioninfo",
             options={"verbose_name": "session info"},
         ),
-        migrations.RunPython(name_visitors, migrations.RunPython.noop),
+        migrations.RunPython(name_visitors, migrations.RunPython.noop, hints=OURS),
         # --- Indexes
         migrations.AddIndex(
             model_name="activity",
@@ -259,5 +263,5 @@ class Migration(migrations.Migration):
                 name="djaffar_activity_event_id",
             ),
         ),
-        migrations.RunPython(know_the_indexes, migrations.RunPython.noop),
+        migrations.RunPython(know_the_indexes, migrations.RunPython.noop, hints=OURS),
     ]

@@ -3,7 +3,7 @@
 
 class Apart:
     def db_for_read(self, model, **hints):
-        return "history" if model._meta.app_label == "djaffar" else None
+        return "history" if model._meta.app_label == "djaffar" else "default"
 
     db_for_write = db_for_read
 

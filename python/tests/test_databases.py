@@ -1,0 +1,65 @@
+"""A site with a database of its own for the history: the view writes where the router says."""
+
+import json
+
+from serving import Site
+
+RUN = """
+import json
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.db import connections
+from django.test import Client
+from djaffar.models import Activity, SessionInfo
+client = Client(headers={"Host": "127.0.0.1"})
+def log(path):
+    data = {"date": "2026-01-01T00:00:00Z", "path": path}
+    assert client.post("/djaffar/log/", data).status_code == 204
+log("/anonymous")
+User.objects.create_user("jeff", password="pw")
+assert client.get("/login/?name=jeff&password=pw").status_code == 200
+log("/jeff")
+assert client.get("/page/").status_code == 200
+def tables(alias):
+    with connections[alias].cursor() as cursor:
+        return connections[alias].introspection.table_names(cursor)
+[before, after, view] = Activity.objects.order_by("id")
+name, session = after.user.username, after.session is not None
+User.objects.get().delete()
+Session.objects.all().delete()
+print(json.dumps({
+    "users": [before.user_id, name, view.user_id],
+    "session": session,
+    "visitors": len({row.info.visitor for row in (before, after, view)}),
+    "infos": SessionInfo.objects.using("history").count(),
+    "tables": [sorted(t for t in tables(a) if t.startswith("djaffar")) for a in ("default", "history")],
+    "left": list(Activity.objects.order_by("id").values_list("path", "user")),
+    "paths": Activity.objects.paths()[0], "visits": len(list(Activity.objects.visits())),
+}))
+"""
+
+
+def test_the_history_may_live_in_a_database_of_its_own(tmp_path):
+
+    middleware = [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "djaffar.middleware.PageViewMiddleware",
+    ]
+    apart = {"DATABASE_ROUTERS": ["people.routers.Apart"], "MIDDLEWARE": middleware}
+    site = Site(tmp_path, **apart)
+    # Each request in a transaction of the site's own database, which ours is none of.
+    site.database["ATOMIC_REQUESTS"] = True
+    site.manage("migrate", "-v0", "--run-syncdb")
+    site.manage("migrate", "-v0", "--database=history")
+    said = json.loads(site.script(RUN))
+    ours = ["djaffar_activity", "djaffar_sessioninfo", "djaffar_spool_cursor"]
+    assert said["tables"] == [[], ours]
+    assert said["users"] == [None, "jeff", 1]
+    assert said["session"] is True
+    assert (said["visitors"], said["infos"]) == (1, 2)
+    assert said["left"] == [["/anonymous", None], ["/jeff", None], ["/page/", None]]
+    assert said["paths"] == ["/anonymous", 1]
+    assert said["visits"] == 2
