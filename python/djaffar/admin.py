@@ -14,6 +14,7 @@ from djaffar.admin_pages import (
     Days,
     ReadOnly,
     UserFilter,
+    short,
     text_filter,
 )
 from djaffar.models import Activity, SessionInfo
@@ -21,7 +22,7 @@ from djaffar.models import Activity, SessionInfo
 
 @admin.register(Activity)
 class ActivityAdmin(ReadOnly):
-    list_display = ["date", "user", "name", "path", "referer", "ip_address", "browser"]
+    list_display = ["date", "user", "name", "on", "came_from", "ip_address", "browser"]
     list_filter = [
         Days,
         UserFilter,
@@ -41,10 +42,18 @@ class ActivityAdmin(ReadOnly):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return ["session_id", "browser"]
 
+    @admin.display(description="path")
+    def on(self, activity: Activity) -> str:
+        return short(activity.path, 40)
+
+    @admin.display(description="referer")
+    def came_from(self, activity: Activity) -> str:
+        return short(activity.referer, 30)
+
     @admin.display
     def browser(self, activity: Activity) -> str | None:
         info = activity.info
-        return (info.browser or info.user_agent) if info else None
+        return info and (info.browser or short(info.user_agent, 25))
 
     def get_urls(self) -> list[Any]:
         # By now every app has registered its models.
@@ -98,6 +107,7 @@ class Timeline(admin.TabularInline):
 
     model = Activity
     formset = Latest
+    template = "admin/djaffar/timeline.html"
     verbose_name_plural = "what this user did last"
     fields = readonly_fields = ["date", "name", "path", "referer", "ip_address"]
     ordering = ["-date", "-id"]

@@ -15,11 +15,19 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.html import format_html
+from django.utils.text import Truncator
 
 #: Activities on a page, and in a user's timeline.
 PAGE = 100
 #: Rows that a filter without an index looks at for a page.
 LATEST = 20_000
+
+
+def short(text: str, length: int) -> str:
+    """The beginning; all of it where the mouse rests."""
+    begin = Truncator(text).chars(length)
+    return begin if begin == text else format_html('<span title="{}">{}</span>', text, begin)
 
 
 class Days(admin.SimpleListFilter):
@@ -194,6 +202,8 @@ class ReadOnly(admin.ModelAdmin):
 
     start: type[Start]
     actions = None
+    # They would count.
+    show_facets = admin.ShowFacets.NEVER
     sortable_by: list[str] = []
     change_list_template = "admin/djaffar/one_page.html"
 

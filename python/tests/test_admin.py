@@ -5,6 +5,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from djaffar.models import Activity, SessionInfo
 from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone as now
 
 
@@ -60,6 +62,22 @@ def test_nothing_is_counted_and_no_row_is_looked_up_by_itself(
     assert len(paths(answer)) == 100
     assert not [query for query in queries.captured_queries if "COUNT(" in query["sql"].upper()]
     assert "Firefox" in answer.content.decode()
+
+
+def test_no_link_leads_to_counts_and_none_counts(admin_client, history):
+    with CaptureQueriesContext(connection) as queries:
+        admin_client.get("/admin/djaffar/activity/?_facets=True")
+    assert "_facets" not in admin_client.get("/admin/djaffar/activity/").content.decode()
+    assert not [query for query in queries if "COUNT(" in query["sql"].upper()]
+
+
+def test_what_is_long_is_cut_and_escaped(admin_client, jeff):
+    path = "/<script>alert(1)</script>/" + "x" * 100
+    Activity.objects.create(date=now.now(), path=path, referer=path, user=jeff)
+    for url in ["/admin/djaffar/activity/", f"/admin/auth/user/{jeff.pk}/change/"]:
+        text = admin_client.get(url).content.decode()
+        assert "<script>alert" not in text
+        assert 'title="/&lt;script&gt;alert(1)&lt;/script&gt;/xxx' in text
 
 
 @pytest.mark.parametrize(
