@@ -113,8 +113,8 @@ def test_two_sqlites_on_one_file(monkeypatch, settings):
     [
         ({"ENGINE": "django.db.backends.sqlite3", "NAME": "/srv/db.sqlite3"}, "sqlite:////srv/db.sqlite3"),
         ({"ENGINE": "django.db.backends.postgresql", "NAME": "site", "USER": "u",
-          "PASSWORD": "p@/:", "HOST": "db", "PORT": "5433"}, "postgres://u:p%40%2F%3A@db:5433/site"),
-        ({"ENGINE": "django.db.backends.mysql", "NAME": "site", "USER": "u"}, "mysql://u@localhost/site"),
+          "PASSWORD": "p@/:", "HOST": "db", "PORT": "5433"}, "postgres://u@db:5433/site"),
+        ({"ENGINE": "django.db.backends.mysql", "NAME": "site", "USER": "u"}, "mysql://u@/site"),
         ({"ENGINE": "django.db.backends.postgresql", "NAME": "site", "HOST": "/run/pg"},
          "postgres://%2Frun%2Fpg/site"),
         ({"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}, None),
