@@ -21,6 +21,9 @@ use servers::{Server, activities, ask, ports};
 /// What waits is being stored as long as rows come in shorter intervals than this.
 const STANDSTILL: Duration = Duration::from_secs(40);
 
+/// So long may replicas differ, or not answer, after what was done to them.
+const AGREEMENT: Duration = Duration::from_secs(180);
+
 /// One ClickHouse or four, and a proxy before each.
 struct Fort {
     zookeeper: Option<Server>,
@@ -85,7 +88,7 @@ impl Fort {
 
     /// Everything that is stored, once it is all there: each shard's replicas agree.
     fn audit(&self, rig: &Rig) -> Findings {
-        let (mut before, mut since) = (0, Instant::now());
+        let (mut before, mut since, start) = (0, Instant::now(), Instant::now());
         loop {
             let mut audit = Audit::default();
             let mut count = 0;
@@ -96,8 +99,9 @@ impl Fort {
             if count > 0 && audit.is_complete(&rig.fleet) || since.elapsed() > STANDSTILL {
                 return audit.findings(&rig.fleet);
             }
-            if count > before {
-                (before, since) = (count, Instant::now());
+            // What cannot be read yet says nothing; a replica takes its time to come back.
+            if count > before || count == 0 && start.elapsed() < AGREEMENT {
+                (before, since) = (count.max(before), Instant::now());
             }
             thread::sleep(Duration::from_millis(300));
         }

@@ -92,6 +92,7 @@ pub(super) fn ports(count: usize) -> Vec<u16> {
 /// What ZooKeeper says of itself.
 fn four_letters(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     stream.write_all(b"srvr")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
