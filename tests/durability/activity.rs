@@ -2,7 +2,6 @@
 //! compared with what was sent without keeping what was sent.
 
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::mix;
 
@@ -57,7 +56,8 @@ impl Id {
             .then(|| json!({ "number": self.number, "filler": filler(bytes) }).to_string());
         let event_id = (named || part(22, 4) == 0).then(|| {
             let low = u128::from(mix(dice));
-            Uuid::from_u128(u128::from(dice) << 64 | low).simple().to_string()
+            let random = u128::from(dice) << 64 | low;
+            uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid().simple().to_string()
         });
         Sent {
             date: format!("2016-12-29 07:35:{:02}.{:03}000", part(32, 60), 1 + part(40, 999)),

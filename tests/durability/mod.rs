@@ -6,7 +6,8 @@
 //! alone, so that an [`audit`] can compare the database with it without asking the server.
 //! The harness itself is tried on [`mutant`]s: builds that break one promise on purpose.
 //!
-//! `KILLS`, `CUTS` and `SEED` in the environment: more kills, more power cuts, the same moments.
+//! `KILLS`, `SERVER_KILLS`, `CUTS` and `SEED` in the environment: more kills (of the
+//! server beside SQLite; of it or the database elsewhere), more power cuts, the same moments.
 
 mod activity;
 mod audit;
@@ -18,6 +19,7 @@ mod clickhouse;
 mod damage;
 mod database;
 mod kills;
+mod servers;
 /// On file systems of their own: needs root and loop devices.
 mod mounted;
 mod stop;

@@ -142,6 +142,29 @@ impl Rig {
         assert!(made.status.success(), "{made:?}");
     }
 
+    /// Compares all rows of the database at this address.
+    pub(super) fn audit_at(&self, url: &str) -> Findings {
+        let arguments = ["dumpdata", "djaffar.Activity", "--database", url];
+        let dump = command_of(&self.program, &self.dir).args(arguments).output().unwrap();
+        assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+        let mut audit = Audit::default();
+        audit.read_fixture(&self.fleet, &serde_json::from_slice(&dump.stdout).unwrap());
+        audit.findings(&self.fleet)
+    }
+
+    /// Makes the tables of the database at this address.
+    pub(super) fn migrate_at(&self, url: &str) {
+        let arguments = ["migrate", "--database", url];
+        let made = command_of(&self.program, &self.dir).args(arguments).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+    }
+
+    /// The same, and serves on it.
+    pub(super) fn on(self, url: &str) -> Rig {
+        self.migrate_at(url);
+        self.with(&format!("--database={url}"))
+    }
+
     /// The database, to look at.
     pub(super) fn database(&self) -> Connection {
         let connection = Connection::open(&self.database).unwrap();

@@ -1,6 +1,8 @@
 //! What the tests share: a real server in a folder of its own, and a client that sends exactly
 //! the bytes that it is given.
 
+#[allow(dead_code, reason = "the unit tests of the stores use it too")]
+pub(crate) mod databases;
 pub(crate) mod wire;
 
 use std::{

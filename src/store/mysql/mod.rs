@@ -32,6 +32,7 @@ use super::schema::{RUN_MIGRATE, check_superuser};
 use super::{
     Batch, Database, Directory, Error, History, Moments, Owner, Settings, Store, Superuser,
 };
+use crate::activity::Activity;
 
 const WRITER: Setup = Setup { patience: Duration::from_secs(75), lock: 10, sql: "" };
 
@@ -113,6 +114,8 @@ struct Shape {
     generation: u64,
     keys: KeyColumn,
     packet: usize,
+    /// MariaDB's own type of UUIDs.
+    native_uuid: bool,
 }
 
 /// The one writer of our process.
@@ -146,6 +149,7 @@ impl Mysql {
             generation: self.link.generation,
             keys: KeyColumn::of(&user.kind),
             packet: packet.min(PACKET),
+            native_uuid: columns.iter().any(|it| it.name == "event_id" && it.kind == "uuid"),
         };
         self.known.clear();
         self.shape = Some(shape);
@@ -167,7 +171,9 @@ impl Store for Mysql {
     }
 
     fn write(&mut self, batch: &Batch<'_>) -> Result<u64, Error> {
-        let Shape { keys, packet, .. } = self.shape()?;
+        let Shape { keys, packet, native_uuid, .. } = self.shape()?;
+        let held = if native_uuid { with_held_ids(batch.activities) } else { None };
+        let batch = &Batch { activities: held.as_deref().unwrap_or(batch.activities), ..*batch };
         if self.known.len() > KNOWN_SESSIONS {
             self.known.clear();
         }
@@ -199,6 +205,26 @@ impl Store for Mysql {
             Ok(())
         })
     }
+}
+
+/// MariaDB's `uuid` does not take each UUID: it stores those of the usual versions in another order of
+/// bytes, and refuses what would look like one of these (of version 8, one in 64). A client that makes
+/// such an id must not lose its activity: a bit of the version is cleared, and the same id is the same
+/// afterwards. `None` where there is none, which is nearly always.
+fn with_held_ids(activities: &[Activity]) -> Option<Vec<Activity>> {
+    let is_odd = |id: Uuid| {
+        let [.., version, _, variant, _, _, _, _, _, _, _] = id.into_bytes();
+        version & 0x80 != 0 && (0x01..=0x80).contains(&variant)
+    };
+    if !activities.iter().any(|activity| activity.event_id.is_some_and(is_odd)) {
+        return None;
+    }
+    let held = |id: Uuid| if is_odd(id) { Uuid::from_u128(id.as_u128() & !(1 << 79)) } else { id };
+    let activity = |activity: &Activity| Activity {
+        event_id: activity.event_id.map(held),
+        ..activity.clone()
+    };
+    Some(activities.iter().map(activity).collect())
 }
 
 /// One transaction; what fails is rolled back when it is dropped.

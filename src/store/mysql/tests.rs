@@ -4,7 +4,6 @@ use jiff::tz::TimeZone;
 use uuid::Uuid;
 
 use super::*;
-use crate::activity::Activity;
 use crate::store::conformance::{self, activity};
 use crate::store::servers::Server as Maria;
 use crate::store::{Cursor, Key, TokenKey, TokenRow, UserRow, Users};
@@ -82,6 +81,26 @@ fn two_servers_with_the_same_events_at_the_same_time_on_maria() {
         server.sql(&name, "SELECT count(*), count(DISTINCT event_id) FROM djaffar_activity");
     assert_eq!(found, "3050\t3050");
     assert_eq!(server.sql(&name, "SELECT sum(position) FROM djaffar_spool_cursor"), "80");
+}
+
+#[test]
+fn ids_that_maria_does_not_take() {
+    let server = Maria::maria(QUICK);
+    let (name, database) = migrated(&server, Settings::default());
+    let mut store = database.store();
+    let event = |number, id| Activity { event_id: Some(id), ..activity(number) };
+    // Each version with several variants.
+    let ids = (0..64_u128).map(|bits| {
+        let (version, variant) = (bits >> 2, [0x00_u128, 0x44, 0x80, 0x84][bits as usize & 3]);
+        Uuid::from_u128(bits << 100 | version << 76 | variant << 56 | 0xabc)
+    });
+    let activities: Vec<_> = (0..64).zip(ids).map(|(number, id)| event(number, id)).collect();
+    assert_eq!(store.write(&batch(&activities, 1, 1)), Ok(64));
+    assert_eq!(store.write(&batch(&activities, 1, 2)), Ok(0));
+    let stored = database.history().after(0, 100).unwrap();
+    let kept = stored.iter().zip(&activities).filter(|(row, it)| row.event_id == it.event_id);
+    assert_eq!(kept.count(), 48);
+    assert_eq!(server.sql(&name, "SELECT count(DISTINCT event_id) FROM djaffar_activity"), "64");
 }
 
 #[test]
