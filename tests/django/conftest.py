@@ -19,6 +19,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "every_django: runs on old Djangos too")
     config.addinivalue_line("markers", "slow: waits long, so it begins first")
     config.addinivalue_line("markers", "newest_django: runs on the newest Django only")
+    config.addinivalue_line("markers", "before_django_5: what Django 5.0 has dropped")
     config.addinivalue_line("markers", "older_apps: runs on Django 4.2, which has older plug-ins")
 
 
@@ -32,6 +33,8 @@ def pytest_generate_tests(metafunc):
         chosen = [max(DJANGOS, key=lambda django: django.number)]
     if metafunc.definition.get_closest_marker("older_apps"):
         chosen = [django for django in DJANGOS if django.number[:2] == (4, 2)]
+    if metafunc.definition.get_closest_marker("before_django_5"):
+        chosen = [django for django in DJANGOS if django.number < (5, 0)]
     names = ["Django %s" % django.version for django in chosen]
     metafunc.parametrize("django", chosen, ids=names, scope="session")
 

@@ -182,7 +182,13 @@ def judge():
     verdicts = []
     for key in keys:
         session = new_store(key)
-        session._get_session()
+        try:
+            session._get_session()
+        except Exception:
+            # With PickleSerializer some Djangos fail (500) on what is no pickle: all that it says
+            # then is that nobody is logged in.
+            verdicts.append([None, None])
+            continue
         counts = key and session.session_key == key and not (COOKIE and session.modified)
         verdicts.append([bool(counts), None])
     # Apart and once for each, for this deletes sessions whose login does not count any more, and
@@ -190,7 +196,10 @@ def judge():
     users = {}
     for key, verdict in zip(keys, verdicts):
         if key not in users:
-            users[key] = get_user(Request(new_store(key))).pk
+            try:
+                users[key] = get_user(Request(new_store(key))).pk
+            except Exception:
+                users[key] = None
         verdict[1] = users[key]
     print(json.dumps(verdicts))
     sys.stdout.flush()
