@@ -8,13 +8,10 @@
 //! rows, and a record that is put aside is durable in quarantine before a cursor passes it.
 
 mod patience;
-mod priority;
 
 use std::collections::HashSet;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -25,7 +22,6 @@ use crate::engine::Engine;
 use crate::spool::{self, Batch, Reader, Record};
 use crate::store::{self, Cursor, Directory, NewSession, Store};
 use patience::{End, Patience, guarded};
-use priority::{Pace, age, give_way};
 
 /// How the drain works.
 #[derive(Debug, Clone)]
@@ -47,8 +43,6 @@ pub struct Options {
     /// How long to go on after a stop with what waits already. What is left then stays in the
     /// spool for the next start.
     pub finish_within: Duration,
-    /// How old an activity may be before storing goes before answering, see [`run`].
-    pub gives_way_for: Duration,
 }
 
 impl Default for Options {
@@ -61,7 +55,6 @@ impl Default for Options {
             first_pause: Duration::from_millis(50),
             longest_pause: Duration::from_secs(5),
             finish_within: Duration::from_secs(5),
-            gives_way_for: Duration::from_secs(10),
         }
     }
 }
@@ -102,11 +95,6 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 /// Runs until `stop`: call it on a thread of its own. After a stop, what waits already is stored
 /// as long as the database takes it, for at most [`Options::finish_within`].
 ///
-/// Somebody waits for an answer, nobody for a row: storing gives way to all else that the machine
-/// has to do. But not for ever: from the moment when what it stores is older than
-/// [`Options::gives_way_for`], or the spool a quarter full, it takes its share until it has caught
-/// up.
-///
 /// `on_stored` is told what the database has now; among it may be an `event_id` that it had
 /// before. A panic of the store is waited out like an outage and logged each time; after three in
 /// a row it counts as refused by it. Another panic ends the thread, which whoever started it must
@@ -115,7 +103,7 @@ pub fn run(
     parts: Parts,
     options: &Options,
     stop: &AtomicBool,
-    mut on_stored: impl FnMut(&[Activity]) + Send,
+    mut on_stored: impl FnMut(&[Activity]),
 ) -> bool {
     let patience = Patience::new(options, stop);
     let mut drain = Drain {
@@ -123,13 +111,12 @@ pub fn run(
         options,
         patience,
         gone: Vec::new(),
-        age: Duration::ZERO,
         is_empty: false,
         on_stored: &mut on_stored,
     };
-    let mut going = drain.resume();
-    while going.is_ok() {
-        going = drain.give_way().and_then(|()| drain.work(Pace::Pressed));
+    if drain.resume().is_ok() {
+        // Its only end is a stop.
+        let Err(Stopped) = drain.work();
     }
     drain.is_empty
 }
@@ -137,15 +124,16 @@ pub fn run(
 /// It was told to stop.
 struct Stopped;
 
+/// There is no way out of [`Drain::work`] but a stop.
+enum Never {}
+
 struct Drain<'a> {
     parts: Parts,
     options: &'a Options,
     patience: Patience<'a>,
     /// Segments that are removed, whose cursors are still to be forgotten.
     gone: Vec<Uuid>,
-    /// How old the oldest activity of the last batch was.
-    age: Duration,
-    on_stored: &'a mut (dyn FnMut(&[Activity]) + Send),
+    on_stored: &'a mut dyn FnMut(&[Activity]),
     /// Nothing waited when it was told to stop.
     is_empty: bool,
 }
@@ -183,28 +171,8 @@ impl Drain<'_> {
         Ok(())
     }
 
-    /// Works at the lowest priority until pressed. On a thread of its own, as a thread without
-    /// rights cannot take its own priority back.
-    fn give_way(&mut self) -> Result<(), Stopped> {
-        thread::scope(|scope| {
-            let work = || {
-                give_way();
-                self.work(Pace::Calm)
-            };
-            let thread = thread::Builder::new().name("drain-calm".to_owned());
-            match thread.spawn_scoped(scope, work) {
-                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot start a thread: storing does not give way");
-                    Ok(())
-                }
-            }
-        })
-    }
-
-    /// Works as long as this is the pace.
-    fn work(&mut self, pace: Pace) -> Result<(), Stopped> {
-        while Pace::of(self.age, self.options.gives_way_for, self.parts.reader.fullness()) == pace {
+    fn work(&mut self) -> Result<Never, Stopped> {
+        loop {
             let (records, bytes) = (self.options.max_records, self.options.max_bytes);
             let reader = &mut self.parts.reader;
             match self.patience.until(|| reader.next(records, bytes).map_err(|error| away(&error)))
@@ -228,7 +196,6 @@ impl Drain<'_> {
                     return Err(Stopped);
                 }
                 Ok(None) => {
-                    self.age = Duration::ZERO;
                     if reader.wait(LOOK_UP) {
                         self.patience.pause(self.options.linger);
                     }
@@ -236,7 +203,6 @@ impl Drain<'_> {
                 Err(_) => return Err(Stopped),
             }
         }
-        Ok(())
     }
 
     /// Stores a batch or puts aside what cannot be stored.
@@ -255,7 +221,6 @@ impl Drain<'_> {
                 Err(End::Stopped) => return Err(Stopped),
             }
         }
-        self.age = activities.first().map_or(Duration::ZERO, age);
         let Batch { segment, end, .. } = *batch;
         self.write(Part { segment, records: &records, activities: &activities, end })
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use tempfile::TempDir;
 
@@ -403,32 +403,4 @@ fn cursors_of_segments_that_are_gone_are_forgotten() {
     drain_all(folder.path(), &fake);
     assert_eq!(fake.table().cursors.len(), 1);
     assert!(!fake.table().cursors.contains_key(&Uuid::from_u128(5)));
-}
-
-/// The priority at which `count` activities, one a batch, are stored that came in `ago`.
-fn priorities(count: usize, ago: Duration) -> Vec<i32> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let received_at = Micros::try_from((now - ago).as_micros()).unwrap();
-    let activities = vec![Activity { received_at, ..activity(1) }; count];
-    let folder = spooled(&activities);
-    let (_spool, _lanes, reader) = open(folder.path());
-    let settings = auth::Settings::new(Secret::from("secret"));
-    let auth = Arc::new(Auth::new(settings, Box::new(Nobody(0))).unwrap());
-    let (store, directory) = (Box::new(Fake::default()), Box::new(Nobody(0)));
-    let parts = Parts { reader, store, directory, engine: Engine::Table, auth };
-    let (stop, mut seen) = (AtomicBool::new(false), Vec::new());
-    let options = Options { max_records: 1, ..options() };
-    run(parts, &options, &stop, |_| {
-        seen.push(rustix::process::getpriority_process(None).unwrap());
-        stop.store(seen.len() == count, Ordering::Relaxed);
-    });
-    seen
-}
-
-#[test]
-fn storing_gives_way_and_takes_its_share_when_it_is_behind() {
-    let own = rustix::process::getpriority_process(None).unwrap();
-    assert_eq!(priorities(3, Duration::ZERO), [19; 3]);
-    // The first one tells how far it is behind.
-    assert_eq!(priorities(4, Duration::from_secs(3_600)), [19, own, own, own]);
 }

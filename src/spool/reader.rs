@@ -98,12 +98,6 @@ impl Reader {
         self.shared.disk.spool
     }
 
-    /// How much of what may wait does wait, from 0 to 1.
-    #[must_use]
-    pub fn fullness(&self) -> f64 {
-        self.shared.fullness()
-    }
-
     /// Skips what is stored already: segments and positions as the store remembers them. To be
     /// called once, before [`Reader::next`]. Cursors of other segments are ignored.
     pub fn resume(&mut self, cursors: &[(Uuid, u64)]) {

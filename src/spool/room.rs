@@ -72,12 +72,7 @@ impl Room {
 
     /// Whether so much may wait, as the disk was seen last.
     pub(super) fn has(&self, waiting: u64) -> bool {
-        waiting < self.may_wait()
-    }
-
-    /// Not more than this may wait, as the disk was seen last.
-    pub(super) fn may_wait(&self) -> u64 {
-        self.may_wait.load(Ordering::Relaxed)
+        waiting < self.may_wait.load(Ordering::Relaxed)
     }
 
     /// Looks at the disk: how many bytes may be allocated beyond what is.

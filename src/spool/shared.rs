@@ -57,12 +57,6 @@ impl Shared {
         Ok(())
     }
 
-    /// How much of what may wait does wait, from 0 to 1.
-    pub(super) fn fullness(&self) -> f64 {
-        let limit = self.limit_bytes.min(self.disk.room.may_wait()).max(1);
-        (self.disk.room.waiting() as f64 / limit as f64).min(1.0)
-    }
-
     /// Tells the reader of a segment before anything is committed to it.
     pub(super) fn begin(&self, lane: usize, segment: Arc<Segment>) {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).push((lane, segment));
