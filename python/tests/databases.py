@@ -75,7 +75,9 @@ class MariaDB:
         install = program("mariadb-install-db")
         server = program("mariadbd", folders=["/usr/sbin"])
         user = ["--user=root"] if os.getuid() == 0 else []
-        common = ["--no-defaults", f"--datadir={folder / 'data'}", *user]
+        # One that starts deletes the temporary tables of all others that share its tmpdir.
+        places = [f"--datadir={folder / 'data'}", f"--tmpdir={folder}"]
+        common = ["--no-defaults", *places, *user]
         command = [install, *common, "--auth-root-authentication-method=normal"]
         subprocess.run(command, check=True, capture_output=True)
         log = open(folder / "log", "wb")

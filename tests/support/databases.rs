@@ -262,6 +262,7 @@ fn make_maria() -> (TempDir, std::process::Output) {
     let made = Command::new("mariadb-install-db")
         .args(["--no-defaults", "--auth-root-authentication-method=normal"])
         .arg(format!("--datadir={}", folder.path().join("data").display()))
+        .arg(format!("--tmpdir={}", folder.path().display()))
         .args(root_option())
         .output()
         .unwrap_or_else(|error| panic!("no MariaDB ({error}): run ./test databases"));
@@ -285,6 +286,8 @@ fn spawn(kind: Kind, programs: &Path, folder: &Path, port: u16, options: &[Strin
         Kind::Maria => {
             let mut command = Command::new(programs.join("mariadbd"));
             command.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
+            // A MariaDB that starts deletes the temporary tables of all others that share its folder.
+            command.arg(format!("--tmpdir={}", folder.display()));
             command.args(root_option()).arg(format!("--port={port}"));
             command.args(["--bind-address=127.0.0.1", "--skip-name-resolve"]);
             command.args(["--character-set-server=utf8mb4", "--innodb-buffer-pool-size=64M"]);
