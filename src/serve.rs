@@ -106,11 +106,9 @@ pub fn check(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Each thread that answers keeps another busy with the system's work for it (syncs, the network
-/// beneath loopback and cards, storing): a thread for every core was measured, and answers less.
 fn threads(config: &Config) -> usize {
     match config.threads {
-        0 => thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
+        0 => thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     }
 }
