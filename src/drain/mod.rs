@@ -7,12 +7,13 @@
 //! Nothing is lost or doubled, because of two rules: the cursor moves in the transaction of the
 //! rows, and a record that is put aside is durable in quarantine before a cursor passes it.
 
+mod crowd;
 mod patience;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -21,6 +22,7 @@ use crate::auth::Auth;
 use crate::engine::Engine;
 use crate::spool::{self, Batch, Reader, Record};
 use crate::store::{self, Cursor, Directory, NewSession, Store};
+use crowd::Crowd;
 use patience::{End, Patience, guarded};
 
 /// How the drain works.
@@ -36,6 +38,8 @@ pub struct Options {
     /// How long to gather them where many come in: the more rows share a transaction, the fewer
     /// pages of the indexes are written for each.
     pub busy_linger: Duration,
+    /// How long to be slower than could be while the processor is short: answering comes first.
+    pub give_way: Duration,
     /// The first pause after a failure; it doubles from there.
     pub first_pause: Duration,
     /// The longest pause after a failure.
@@ -52,6 +56,7 @@ impl Default for Options {
             max_bytes: 8 << 20,
             linger: Duration::from_millis(25),
             busy_linger: Duration::from_millis(300),
+            give_way: Duration::from_secs(10),
             first_pause: Duration::from_millis(50),
             longest_pause: Duration::from_secs(5),
             finish_within: Duration::from_secs(5),
@@ -103,6 +108,16 @@ pub fn run(
     parts: Parts,
     options: &Options,
     stop: &AtomicBool,
+    on_stored: impl FnMut(&[Activity]),
+) -> bool {
+    run_in(Crowd::new(), parts, options, stop, on_stored)
+}
+
+fn run_in(
+    crowd: Crowd,
+    parts: Parts,
+    options: &Options,
+    stop: &AtomicBool,
     mut on_stored: impl FnMut(&[Activity]),
 ) -> bool {
     let patience = Patience::new(options, stop);
@@ -110,6 +125,7 @@ pub fn run(
         parts,
         options,
         patience,
+        crowd,
         gone: Vec::new(),
         is_empty: false,
         on_stored: &mut on_stored,
@@ -131,6 +147,7 @@ struct Drain<'a> {
     parts: Parts,
     options: &'a Options,
     patience: Patience<'a>,
+    crowd: Crowd,
     /// Segments that are removed, whose cursors are still to be forgotten.
     gone: Vec<Uuid>,
     on_stored: &'a mut dyn FnMut(&[Activity]),
@@ -178,18 +195,14 @@ impl Drain<'_> {
             match self.patience.until(|| reader.next(records, bytes).map_err(|error| away(&error)))
             {
                 Ok(Some(batch)) => {
-                    let (count, is_full) =
-                        (batch.records.len(), batch.records.len() >= records / 2);
+                    let start = Instant::now();
                     self.take(&batch)?;
                     self.finish(&batch);
                     if self.patience.is_over() {
                         return Err(Stopped);
                     }
-                    if !is_full {
-                        let busy = count >= BUSY;
-                        let Options { linger, busy_linger, .. } = *self.options;
-                        self.patience.pause(if busy { busy_linger } else { linger });
-                    }
+                    let pause = self.pause(batch.records.len(), start.elapsed());
+                    self.patience.pause(pause);
                 }
                 Ok(None) if self.patience.is_stopping() => {
                     self.is_empty = true;
@@ -203,6 +216,17 @@ impl Drain<'_> {
                 Err(_) => return Err(Stopped),
             }
         }
+    }
+
+    /// How long to wait after a batch of so many records that took so long.
+    fn pause(&mut self, count: usize, took: Duration) -> Duration {
+        let Options { max_records, linger, busy_linger, .. } = *self.options;
+        if count < max_records / 2 {
+            self.crowd.caught_up();
+            return if count >= BUSY { busy_linger } else { linger };
+        }
+        let rest = self.crowd.rest(took, self.options);
+        if self.parts.reader.has_room() { rest } else { Duration::ZERO }
     }
 
     /// Stores a batch or puts aside what cannot be stored.

@@ -282,6 +282,12 @@ impl Reader {
         self.sources.iter().any(|queue| queue.front().is_some_and(unread) || queue.len() > 1)
     }
 
+    /// Whether much more may wait for the database than does.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.shared.admit(self.shared.disk.room.waiting().saturating_mul(7)).is_ok()
+    }
+
     /// The segments whose files exist: unread, in use and retained.
     #[must_use]
     pub fn segments(&self) -> Vec<Uuid> {

@@ -5,7 +5,7 @@
 //! `YYYY-MM-DD HH:MM:SS[.ffffff]`.
 
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Settings;
@@ -70,7 +70,7 @@ impl Moments {
     }
 }
 
-/// UTC by arithmetic on digits: jiff's instants end a day before Django's last date.
+/// For the last day of Django's dates, which jiff's instants do not reach.
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 fn instant(digits: DateTime, zone: Option<&TimeZone>) -> Option<Micros> {
@@ -85,7 +85,10 @@ fn instant(digits: DateTime, zone: Option<&TimeZone>) -> Option<Micros> {
 
 fn digits(at: Micros, zone: Option<&TimeZone>) -> Option<DateTime> {
     let local = zone.map_or(Some(at), |zone| at.checked_add(offset(zone, at)))?;
-    let digits = EPOCH.checked_add(SignedDuration::from_micros(local)).ok()?;
+    let digits = match Timestamp::from_microsecond(local) {
+        Ok(instant) => Offset::UTC.to_datetime(instant),
+        Err(_) => EPOCH.checked_add(SignedDuration::from_micros(local)).ok()?,
+    };
     (1..=9999).contains(&digits.year()).then_some(digits)
 }
 
@@ -103,32 +106,25 @@ fn text(at: Micros, zone: Option<&TimeZone>) -> Option<String> {
 /// `YYYY-MM-DD HH:MM:SS`, with `.ffffff` unless that is zero. By hand: two of these are a
 /// twentieth of what it takes to store an activity when `format!` makes them.
 fn print(at: DateTime) -> String {
-    let mut text = String::with_capacity(26);
-    for (separator, number, digits) in [
-        ("", i32::from(at.year()), 4),
-        ("-", at.month().into(), 2),
-        ("-", at.day().into(), 2),
-        (" ", at.hour().into(), 2),
-        (":", at.minute().into(), 2),
-        (":", at.second().into(), 2),
-    ] {
-        text.push_str(separator);
-        push_digits(&mut text, number, digits);
-    }
     let micros = at.subsec_nanosecond() / 1_000;
-    if micros != 0 {
-        text.push('.');
-        push_digits(&mut text, micros, 6);
+    let mut text = *b"0000-00-00 00:00:00.000000";
+    for (place, number) in [
+        (0..4, i32::from(at.year())),
+        (5..7, at.month().into()),
+        (8..10, at.day().into()),
+        (11..13, at.hour().into()),
+        (14..16, at.minute().into()),
+        (17..19, at.second().into()),
+        (20..26, micros),
+    ] {
+        let mut rest = number.unsigned_abs();
+        for digit in text.get_mut(place).into_iter().flatten().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
     }
-    text
-}
-
-/// The last digits of a number that is not negative.
-fn push_digits(text: &mut String, number: i32, digits: u32) {
-    for place in (0..digits).rev() {
-        let digit = number.unsigned_abs() / 10_u32.pow(place) % 10;
-        text.extend(char::from_digit(digit, 10));
-    }
+    let length = if micros == 0 { 19 } else { text.len() };
+    String::from_utf8_lossy(text.split_at(length).0).into_owned()
 }
 
 /// Reads what Django (or SQLite's own functions) wrote: `YYYY-MM-DD[ T]HH:MM[:SS[.f…]]`.

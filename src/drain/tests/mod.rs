@@ -1,125 +1,21 @@
 //! The drain against a database that fails on demand, and a real spool.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tempfile::TempDir;
+
+mod fake;
 
 use super::*;
 use crate::activity::{Micros, Session};
 use crate::auth::{self, signing::Secret};
 use crate::engine::Engine;
 use crate::spool::{Lane, Spool, record};
+use crate::store::Error;
 use crate::store::conformance::activity;
-use crate::store::{Error, SessionRow, TokenKey, TokenRow, UserRow};
-
-/// A database that fails on demand.
-#[derive(Default)]
-struct Table {
-    rows: Vec<String>,
-    sessions: Vec<String>,
-    cursors: HashMap<Uuid, u64>,
-    writes: usize,
-    /// What the next writes do, the last one first.
-    script: Vec<Act>,
-    /// What all writes beyond this many do: the database is away.
-    away_after: Option<usize>,
-    /// It has no room for more rows than this at once; for none: for the next ten writes.
-    room: Option<usize>,
-    always_panics: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Act {
-    Away,
-    Schema,
-    Panic,
-    /// It is committed, and the answer is lost.
-    CommitAway,
-}
-
-#[derive(Clone, Default)]
-struct Fake(Arc<Mutex<Table>>);
-
-impl Fake {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Store for Fake {
-    fn cursors(&mut self, _: Uuid) -> Result<Vec<(Uuid, u64)>, Error> {
-        Ok(self.table().cursors.iter().map(|(segment, position)| (*segment, *position)).collect())
-    }
-
-    fn write(&mut self, batch: &store::Batch<'_>) -> Result<u64, Error> {
-        let mut table = self.table();
-        table.writes += 1;
-        if table.away_after.is_some_and(|limit| table.writes > limit) {
-            return Err(Error::Unavailable("away".into()));
-        }
-        if let Some(room) = table.room
-            && batch.activities.len() > room
-        {
-            if room == 0 && table.writes > 10 {
-                table.room = None;
-            }
-            return Err(Error::Full("no space".into()));
-        }
-        let act = table.script.pop();
-        match act {
-            Some(Act::Away) => return Err(Error::Unavailable("away".into())),
-            Some(Act::Schema) => return Err(Error::Schema("run something".into())),
-            Some(Act::Panic) => panic!("a bug of the test's own"),
-            _ => {}
-        }
-        assert!(!batch.activities.iter().any(|it| it.name == "bomb"), "boom");
-        assert!(!table.always_panics, "a bug that is nobody's fault");
-        let cursor = batch.cursor;
-        if table.cursors.get(&cursor.segment).is_some_and(|at| *at >= cursor.position) {
-            return Ok(0);
-        }
-        if batch.activities.iter().any(|activity| activity.name == "poison") {
-            return Err(Error::Rejected("poisonous".into()));
-        }
-        table.rows.extend(batch.activities.iter().map(|activity| activity.path.clone()));
-        table.sessions.extend(batch.sessions.iter().map(|session| session.key.clone()));
-        table.cursors.insert(cursor.segment, cursor.position);
-        match act {
-            Some(Act::CommitAway) => Err(Error::Unavailable("lost".into())),
-            _ => Ok(batch.activities.len() as u64),
-        }
-    }
-
-    fn forget(&mut self, _: Uuid, segments: &[Uuid]) -> Result<(), Error> {
-        self.table().cursors.retain(|segment, _| !segments.contains(segment));
-        Ok(())
-    }
-}
-
-/// A directory without anybody, that is away for the first look-ups.
-struct Nobody(usize);
-
-impl Directory for Nobody {
-    fn session(&mut self, _: &str) -> Result<Option<SessionRow>, Error> {
-        self.0 = self.0.checked_sub(1).map_or(Ok(0), |left| {
-            self.0 = left;
-            Err(Error::Unavailable("away".into()))
-        })?;
-        Ok(None)
-    }
-
-    fn user(&mut self, _: &str) -> Result<Option<UserRow>, Error> {
-        Ok(None)
-    }
-
-    fn tokens(&mut self, _: TokenKey<'_>) -> Result<Vec<TokenRow>, Error> {
-        Ok(Vec::new())
-    }
-}
+use fake::{Act, Fake, Nobody, Table};
 
 fn options() -> Options {
     Options {
@@ -163,6 +59,17 @@ fn drain(
     directory: Nobody,
     done: impl Fn(&Table) -> bool,
 ) -> Vec<String> {
+    drain_in(Crowd::new(), folder, fake, directory, done)
+}
+
+/// The same, where the processor is as it is told.
+fn drain_in(
+    crowd: Crowd,
+    folder: &Path,
+    fake: &Fake,
+    directory: Nobody,
+    done: impl Fn(&Table) -> bool,
+) -> Vec<String> {
     let (_spool, _lanes, reader) = open(folder);
     let settings = auth::Settings::new(Secret::from("secret"));
     let auth = Arc::new(Auth::new(settings, Box::new(Nobody(0))).unwrap());
@@ -173,7 +80,7 @@ fn drain(
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let mut told = Vec::new();
-            run(parts, &options(), &stop, |activities| {
+            run_in(crowd, parts, &options(), &stop, |activities| {
                 told.extend(activities.iter().map(|activity| activity.path.clone()));
             });
             told
@@ -403,4 +310,17 @@ fn cursors_of_segments_that_are_gone_are_forgotten() {
     drain_all(folder.path(), &fake);
     assert_eq!(fake.table().cursors.len(), 1);
     assert!(!fake.table().cursors.contains_key(&Uuid::from_u128(5)));
+}
+
+#[test]
+fn rests_between_batches_while_the_processor_is_short() {
+    let folder = spooled(&activities(64, &[]));
+    let fake = Fake::default();
+    let all = |table: &Table| table.rows.len() == 64;
+    drain_in(Crowd::short(), folder.path(), &fake, Nobody(0), all);
+    let mut gaps: Vec<Duration> =
+        fake.table().times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    gaps.sort();
+    // Storing takes microseconds here, syncing nothing: what is between two writes is the rest.
+    assert!(gaps[gaps.len() / 2] >= crowd::SHORTEST, "{gaps:?}");
 }
