@@ -125,9 +125,10 @@ def count(folder):
         return database.execute("SELECT count(*) FROM djaffar_activity").fetchone()[0]
 
 
-def wrk(port, connections, seconds, folder):
+def wrk(port, options, seconds, folder):
     env = dict(os.environ, MIX="known", SESSIONS=str(folder / "sessions.txt"))
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
+    env["NREQ"] = str(options.requests)
+    command = ["wrk", "-t1", f"-c{options.connections}", f"-d{seconds}s", "--timeout", "10s"]
     command += ["-s", str(HERE / "post.lua"), f"http://127.0.0.1:{port}/djaffar/log/"]
     out = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     result = json.loads(next(line for line in out.splitlines() if line.startswith("JSON "))[5:])
@@ -164,17 +165,17 @@ class Site:
 
 def measure_nginx(nginx, options, folder):
     started = sum(map(cpu, children(nginx.pid)))
-    rate, asked, bad = wrk(8100, options.connections, options.seconds, folder)
+    rate, asked, bad = wrk(8100, options, options.seconds, folder)
     busy = sum(map(cpu, children(nginx.pid))) - started
     return {"nginx": rate, "nginx_cpu_us": busy / asked["req"] * 1e6, "nginx_errors": bad}
 
 
 def measure(site, options):
     folder, server = site.folder, site.server.pid
-    wrk(PORT, options.connections, 3, folder)
+    wrk(PORT, options, 3, folder)
     before = site.settled()
     started = cpu(server)
-    rate, result, bad = wrk(PORT, options.connections, options.seconds, folder)
+    rate, result, bad = wrk(PORT, options, options.seconds, folder)
     busy = cpu(server) - started
     stored_while_busy = count(folder) - before
     until = time.time() + 120
@@ -211,6 +212,12 @@ def main():
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sessions", type=int, default=8192)
+    parser.add_argument(
+        "--requests",
+        type=int,
+        default=8192,
+        help="different requests; twice the sessions, to have all of them live",
+    )
     parser.add_argument(
         "--dir", help="where to keep database and spool (default: a temporary folder)"
     )
