@@ -52,7 +52,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            max_records: 8_192,
+            max_records: 16_384,
             max_bytes: 8 << 20,
             linger: Duration::from_millis(25),
             busy_linger: Duration::from_millis(300),
@@ -162,13 +162,13 @@ enum Fate {
     TooMuch,
 }
 
-/// Neighbouring records of a batch and what is in them.
+/// What is in neighbouring records of a batch.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     segment: Uuid,
-    records: &'a [&'a Record],
-    /// One for each record.
     activities: &'a [Activity],
+    /// Where each of them begins.
+    places: &'a [u64],
     /// Where the cursor is to be afterwards.
     end: u64,
 }
@@ -194,14 +194,14 @@ impl Drain<'_> {
             let reader = &mut self.parts.reader;
             match self.patience.until(|| reader.next(records, bytes).map_err(|error| away(&error)))
             {
-                Ok(Some(batch)) => {
-                    let start = Instant::now();
-                    self.take(&batch)?;
+                Ok(Some(mut batch)) => {
+                    let (start, count) = (Instant::now(), batch.records.len());
+                    self.take(&mut batch)?;
                     self.finish(&batch);
                     if self.patience.is_over() {
                         return Err(Stopped);
                     }
-                    let pause = self.pause(batch.records.len(), start.elapsed());
+                    let pause = self.pause(count, start.elapsed());
                     self.patience.pause(pause);
                 }
                 Ok(None) if self.patience.is_stopping() => {
@@ -230,23 +230,23 @@ impl Drain<'_> {
     }
 
     /// Stores a batch or puts aside what cannot be stored.
-    fn take(&mut self, batch: &Batch) -> Result<(), Stopped> {
-        let mut records = Vec::with_capacity(batch.records.len());
+    fn take(&mut self, batch: &mut Batch) -> Result<(), Stopped> {
+        let Batch { segment, end, .. } = *batch;
+        let mut places = Vec::with_capacity(batch.records.len());
         let mut activities = Vec::with_capacity(batch.records.len());
-        for record in &batch.records {
+        for record in batch.records.drain(..) {
             match self.activity(&record.payload) {
                 Ok(activity) => {
-                    records.push(record);
+                    places.push(record.at);
                     activities.push(activity);
                 }
                 Err(End::Refused(reason) | End::Panicked(reason)) => {
-                    self.put_aside(batch.segment, record, &reason)?;
+                    self.put_aside(segment, &record, &reason)?;
                 }
                 Err(End::Stopped) => return Err(Stopped),
             }
         }
-        let Batch { segment, end, .. } = *batch;
-        self.write(Part { segment, records: &records, activities: &activities, end })
+        self.write(Part { segment, places: &places, activities: &activities, end })
     }
 
     /// What is in a record, with its session settled.
@@ -276,9 +276,9 @@ impl Drain<'_> {
             Err(End::Stopped) => Err(Stopped),
             Err(End::Refused(reason)) => self.refused(part, &reason),
             Err(End::Panicked(reason)) => {
-                if let [record] = part.records {
+                if let [at] = *part.places {
                     // Not if it cannot do anything at all.
-                    self.write(Part { records: &[], activities: &[], end: record.at, ..part })?;
+                    self.write(Part { places: &[], activities: &[], end: at, ..part })?;
                 }
                 self.refused(part, &reason)
             }
@@ -286,17 +286,19 @@ impl Drain<'_> {
     }
 
     fn refused(&mut self, part: Part<'_>, reason: &str) -> Result<(), Stopped> {
-        let [record] = part.records else { return self.halve(part) };
-        self.put_aside(part.segment, record, reason)?;
-        self.write(Part { records: &[], activities: &[], ..part })
+        let ([at], [activity]) = (part.places, part.activities) else { return self.halve(part) };
+        let mut payload = Vec::new();
+        spool::record::encode(activity, &mut payload);
+        self.put_aside(part.segment, &Record { at: *at, payload }, reason)?;
+        self.write(Part { places: &[], activities: &[], ..part })
     }
 
     fn halve(&mut self, part: Part<'_>) -> Result<(), Stopped> {
-        let (left, right) = part.records.split_at(part.records.len() / 2);
+        let (left, right) = part.places.split_at(part.places.len() / 2);
         let (before, after) = part.activities.split_at(left.len());
-        let end = right.first().map_or(part.end, |record| record.at);
-        self.write(Part { records: left, activities: before, end, ..part })?;
-        self.write(Part { records: right, activities: after, ..part })
+        let end = right.first().copied().unwrap_or(part.end);
+        self.write(Part { places: left, activities: before, end, ..part })?;
+        self.write(Part { places: right, activities: after, ..part })
     }
 
     fn attempt(&mut self, part: Part<'_>) -> Result<Fate, End> {

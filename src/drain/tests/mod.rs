@@ -13,7 +13,6 @@ use crate::activity::{Micros, Session};
 use crate::auth::{self, signing::Secret};
 use crate::engine::Engine;
 use crate::spool::{Lane, Spool, record};
-use crate::store::Error;
 use crate::store::conformance::activity;
 use fake::{Act, Fake, Nobody, Table};
 
