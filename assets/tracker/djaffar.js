@@ -206,10 +206,13 @@
     return record("", undefined, (last = path));
   });
 
+  const seen = () => (last = here());
+
   const begin = safe(() => {
+    const later = settings.views == "later";
     if (is("views")) {
-      // `later`: the server has logged this one (Django's middleware does).
-      settings.views == "later" ? (last = here()) : view();
+      // Else the server may have logged this one, which more.js finds out.
+      later || view();
       on("pageshow", (event) => event.persisted && view((last = undefined)));
       window.navigation?.addEventListener("currententrychange", () => view());
     }
@@ -221,9 +224,9 @@
     on("visibilitychange", () => (document.hidden ? out() : flush()));
     on("online", () => /** @type {any} */ (flush)((quiet = 0)));
     // What some sites ask for, and what some browsers need.
-    if (settings.more || !window.navigation) {
+    if (settings.more || !window.navigation || later) {
       import("./more.js")
-        .then((more) => (leave = more.default({ settings, record, view, plain, is })))
+        .then((more) => (leave = more.default({ settings, record, view, plain, is, seen })))
         .catch(warn);
     }
     early.push = /** @type {any} */ ((/** @type {Parameters<typeof record>} */ given) => record(...given));
@@ -232,7 +235,7 @@
   });
 
   const start = safe((/** @type {Settings} */ given) => {
-    if (settings || !/^http/.test(location.protocol)) return;
+    if (settings || !location.host) return;
     settings = given;
     url = new URL(given.endpoint || "log/", given.endpoint ? location.href : given.src).href;
     key = `djaffar ${url} `;

@@ -20,8 +20,8 @@ export interface Settings {
   /** Whether the query string is part of the path. */
   query?: boolean | string | undefined;
   /**
-   * `false` or `off`: no view is logged but by `view()`. `later`: not the first of a page, which
-   * the server has logged.
+   * `false` or `off`: no view is logged but by `view()`. `later`: not the first of a page, where
+   * the server says that it has logged it.
    */
   views?: boolean | string | undefined;
   /** `false` or `off`: nothing is kept in localStorage. */

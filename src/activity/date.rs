@@ -25,6 +25,7 @@ pub const LAST: Micros = 253_402_300_799_999_999;
 
 const SECOND: i64 = 1_000_000;
 const DAY_SECONDS: i64 = 86_400;
+const DAY: Micros = DAY_SECONDS * SECOND;
 
 /// Reads a date; one without an offset is in `zone`.
 ///
@@ -41,6 +42,19 @@ pub fn parse(text: &str, zone: &TimeZone) -> Option<Micros> {
 /// The moment, if Django can hold it.
 pub fn in_range(moment: Micros) -> Option<Micros> {
     (FIRST..=LAST).contains(&moment).then_some(moment)
+}
+
+/// Whether Django can show it in this zone: an `OverflowError` otherwise, in each template that
+/// prints it (`django/utils/timezone.py:template_localtime`).
+pub fn is_shown(moment: Micros, zone: &TimeZone) -> bool {
+    if (FIRST + DAY..=LAST - DAY).contains(&moment) {
+        return true;
+    }
+    let utc = jiff::SignedDuration::from_micros(moment);
+    let Ok(digits) = DateTime::constant(1970, 1, 1, 0, 0, 0, 0).checked_add(utc) else {
+        return false;
+    };
+    in_range(moment + offset_at(zone, digits) * SECOND).is_some()
 }
 
 /// What a text says: a local time and, if it has one, an offset from UTC in seconds.
@@ -277,6 +291,22 @@ mod tests {
         ];
         for (zone, text, expected) in cases {
             check(zone, text, expected);
+        }
+    }
+
+    #[test]
+    fn what_a_zone_cannot_show() {
+        for (zone, moment, shown) in [
+            ("UTC", FIRST, true),
+            ("UTC", LAST, true),
+            ("Asia/Tokyo", FIRST, true),
+            ("Asia/Tokyo", LAST, false),
+            ("Asia/Tokyo", LAST - 9 * 3_600 * SECOND, true),
+            ("America/Chicago", FIRST, false),
+            ("America/Chicago", FIRST + 6 * 3_600 * SECOND, true),
+            ("America/Chicago", LAST, true),
+        ] {
+            assert_eq!(is_shown(moment, &db().get(zone).unwrap()), shown, "{zone} {moment}");
         }
     }
 

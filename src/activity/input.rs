@@ -141,7 +141,7 @@ impl Activity {
         at: &Clock<'_>,
     ) -> Result<Self, Invalid> {
         let mut wrong = Invalid(Vec::new());
-        let date = wrong.note("date", read_date(&input.date, at));
+        let date = wrong.note("date", read_date(&input.date, at).and_then(|date| shown(date, at)));
         let path = wrong.note("path", read_path(input.path, client));
         let referer = wrong.note("referer", text::read(input.referer, REFERER_CHARS));
         let event_id = wrong.note("event_id", read_event_id(&input.event_id));
@@ -151,7 +151,7 @@ impl Activity {
         if !wrong.0.is_empty() {
             return Err(wrong);
         }
-        let date = wrong.note("sent_at", corrected(date, skew));
+        let date = wrong.note("sent_at", corrected(date, skew, at));
         if !wrong.0.is_empty() {
             return Err(wrong);
         }
@@ -179,6 +179,10 @@ fn read_date(field: &Field, at: &Clock<'_>) -> Result<Micros, Vec<String>> {
     read.ok_or_else(|| vec![WRONG_DATE.to_owned()])
 }
 
+fn shown(moment: Micros, at: &Clock<'_>) -> Result<Micros, Vec<String>> {
+    if date::is_shown(moment, at.zone) { Ok(moment) } else { Err(vec![OUT_OF_RANGE.to_owned()]) }
+}
+
 /// The path, or the Referer header where none was sent. One of white space was sent, and is blank.
 fn read_path(field: Field, client: &Client) -> Result<String, Vec<String>> {
     let field = if field.is_blank() { Field::Text(client.referer.clone()) } else { field };
@@ -204,7 +208,7 @@ fn read_skew(field: &Field, at: &Clock<'_>) -> Result<Micros, Vec<String>> {
     Ok(if skew.saturating_abs() > CLOCK_TOLERANCE { skew } else { 0 })
 }
 
-fn corrected(date: Micros, skew: Micros) -> Result<Micros, Vec<String>> {
+fn corrected(date: Micros, skew: Micros, at: &Clock<'_>) -> Result<Micros, Vec<String>> {
     let moment = date.checked_add(skew).and_then(date::in_range);
-    moment.ok_or_else(|| vec![OUT_OF_RANGE.to_owned()])
+    moment.ok_or_else(|| vec![OUT_OF_RANGE.to_owned()]).and_then(|moment| shown(moment, at))
 }

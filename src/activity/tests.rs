@@ -217,8 +217,9 @@ fn a_wrong_clock_is_corrected() {
         assert_eq!(posted(fields).unwrap().date, from + moved, "{sent_at}");
     }
     let range = "Datetime value out of range.";
-    let first = json!({"date": "0001-01-01T00:00Z", "sent_at": "2017-01-01T00:00Z"});
+    let first = json!({"date": "0001-01-02T00:00Z", "sent_at": "2017-01-01T00:00Z"});
     check(first, &[("sent_at", &[range])]);
+    check(json!({"date": "0001-01-01T00:00Z"}), &[("date", &[range])]);
     let last = json!({"date": "9999-12-31T23:59Z", "sent_at": "2016-12-28T00:00Z"});
     check(last, &[("sent_at", &[range])]);
 }

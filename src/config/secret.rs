@@ -104,7 +104,7 @@ pub fn superuser_password() -> Option<String> {
 fn fallbacks_of(file: &Path) -> Result<Vec<String>, Error> {
     let text = fs::read_to_string(file).map_err(|error| Error::File(file.to_owned(), error))?;
     let lines = text.lines().filter(|line| !line.is_empty());
-    lines.map(|line| accept(line.to_owned(), &file.display().to_string())).collect()
+    lines.map(|line| accept_old(line.to_owned(), &file.display().to_string())).collect()
 }
 
 fn from_file(file: &Path, make: bool) -> Result<String, Error> {
@@ -123,24 +123,43 @@ fn from_file(file: &Path, make: bool) -> Result<String, Error> {
     }
 }
 
+/// What `startproject` puts before the key that it makes: whoever has the site's code has it.
+const OF_STARTPROJECT: &str = "django-insecure-";
+
 /// Refuses keys that anybody could know.
 fn accept(key: String, source: &str) -> Result<String, Error> {
-    let known = ["django-insecure-", "changeme", "change-me", "change_me", "secret", "your-secret"];
-    let lower = key.to_ascii_lowercase();
-    let weak = if key.len() < SHORTEST {
-        format!("has fewer than {SHORTEST} bytes")
-    } else if known.iter().any(|start| lower.starts_with(start)) {
-        "is a placeholder".to_owned()
-    } else if key.bytes().collect::<std::collections::HashSet<_>>().len() < 5 {
-        "has fewer than five different characters".to_owned()
-    } else {
-        return Ok(key);
-    };
-    Err(Error::Value(format!(
-        "the secret key of {source} {weak}: whoever guesses it is any user of the site. Make a \
-         new one, for Django and for this server: python -c \"from django.core.management.utils \
-         import get_random_secret_key as k; print(k())\""
-    )))
+    if key.starts_with(OF_STARTPROJECT) {
+        return Err(weak(source, "stands in the site's code, where startproject has put it"));
+    }
+    accept_old(key, source)
+}
+
+/// The same of a key that is given up, for which that of `startproject` is good enough.
+fn accept_old(key: String, source: &str) -> Result<String, Error> {
+    let known = ["changeme", "change-me", "change_me", "secret", "your-secret"];
+    let rest = key.trim_start_matches(OF_STARTPROJECT);
+    let lower = rest.to_ascii_lowercase();
+    if rest.len() < SHORTEST {
+        return Err(weak(source, &format!("has fewer than {SHORTEST} bytes")));
+    }
+    if known.iter().any(|start| lower.starts_with(start)) {
+        return Err(weak(source, "is a placeholder"));
+    }
+    if rest.bytes().collect::<std::collections::HashSet<_>>().len() < 5 {
+        return Err(weak(source, "has fewer than five different characters"));
+    }
+    Ok(key)
+}
+
+fn weak(source: &str, why: &str) -> Error {
+    // So `manage.py djaffar` hands over what is in the settings.
+    let source = if source.starts_with("/dev/fd/") { "the settings" } else { source };
+    Error::Value(format!(
+        "the secret key of {source} {why}: whoever knows it is any user of the site. Make a new \
+         one, for Django and for this server: python -c \"from django.core.management.utils \
+         import get_random_secret_key as k; print(k())\"; with the old one in \
+         SECRET_KEY_FALLBACKS nobody is logged out"
+    ))
 }
 
 fn make_file(file: &Path) -> Result<String, Error> {
@@ -161,6 +180,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    const OF_A_NEW_SITE: &str = "django-insecure-k7#v!mq2z8x_w4n9c3b6t1y5r0p-e8u7i6o5";
 
     #[test]
     fn a_key_is_made_once_and_only_for_us_to_read() {
@@ -190,8 +211,13 @@ mod tests {
             fs::write(&file, text).unwrap();
             assert_eq!(fallbacks_of(&file).unwrap(), expected);
         }
-        fs::write(&file, "short").unwrap();
-        assert!(fallbacks_of(&file).is_err());
+        for bad in ["short", "django-insecure-short", "changeme-changeme-changeme-changeme"] {
+            fs::write(&file, bad).unwrap();
+            assert!(fallbacks_of(&file).is_err(), "{bad}");
+        }
+        // Who follows the advice has it there.
+        fs::write(&file, OF_A_NEW_SITE).unwrap();
+        assert_eq!(fallbacks_of(&file).unwrap(), [OF_A_NEW_SITE]);
     }
 
     #[test]
@@ -201,7 +227,7 @@ mod tests {
         for bad in [
             "",
             "short",
-            "django-insecure-k7#v!mq2z8x_w4n9c3b6t1y5r0p-e8u7",
+            OF_A_NEW_SITE,
             "changeme-changeme-changeme-changeme",
             "Secret-key-0123456789-0123456789-0123456789",
             "abababababababababababababababababababab",

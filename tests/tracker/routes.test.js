@@ -140,15 +140,44 @@ test("views by hand", async () => {
   assert.deepEqual(rows.map(({ path, name }) => [path, name]), [["/virtual", ""], ["/silent", ""], ["/elsewhere", "named"]]);
 });
 
-test("the first view left to the server", async () => {
-  it.site.pages["/"] = html("", tag('data-views="later"'));
+/** Until more.js has run, which finds out whether the server has logged the view. */
+const decided = async (page) => {
+  const loaded = () => performance.getEntriesByType("resource").some(({ name }) => name.endsWith("more.js"));
+  await page.waitForFunction(loaded);
+  await page.waitForTimeout(100);
+};
+
+test("the first view left to a server that has logged it", async () => {
+  const headers = { "Server-Timing": 'djaffar;desc="id"' };
+  it.site.pages["/"] = { headers, body: html("", tag('data-views="later"')) };
   const page = await it.open("/");
+  await decided(page);
   await page.evaluate(() => {
     djaffar.log("named");
     history.pushState({}, "", "/next");
   });
   const rows = await it.server.stored(2);
   assert.deepEqual(rows.map(({ path, referer, name }) => [path, referer, name]), [["/", "", "named"], ["/next", "/", ""]]);
+});
+
+test("no view is left to a server that has not logged it: an error, or what the browser had kept", async () => {
+  const later = tag('data-views="later"');
+  it.site.pages["/gone"] = { status: 404, headers: { "Server-Timing": 'db;dur="2"' }, body: html("", later) };
+  const headers = { "Server-Timing": 'djaffar;desc="id"', "Cache-Control": "private, max-age=600" };
+  const body = html('<a href="/b">b</a><a href="/a">a</a>', later);
+  it.site.pages["/a"] = it.site.pages["/b"] = { headers, body };
+  const page = await it.open("/gone");
+  await it.server.stored(1);
+  await page.goto(it.site.url("/a"));
+  await decided(page);
+  for (const link of ["b", "a"]) {
+    await page.getByText(link, { exact: true }).click();
+    await page.waitForURL(it.site.url(`/${link}`));
+    await decided(page);
+  }
+  assert.equal(it.site.gets.filter(({ url }) => url == "/a").length, 1, "the second from the cache");
+  const rows = await it.server.stored(2);
+  assert.deepEqual(rows.map(({ path }) => path), ["/gone", "/a"]);
 });
 
 test("a page with <base>, and an endpoint that is named", async () => {
