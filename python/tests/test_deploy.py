@@ -56,12 +56,16 @@ def test_compose_reads_it(name):
     jsonschema.Draft7Validator(schema).validate(read(name))
 
 
-@pytest.mark.skipif(not shutil.which("docker"), reason="there is no Docker here: no image is built")
-@pytest.mark.parametrize("shape", SHAPES)
-def test_docker_reads_it(shape):
-    command = ["docker", "compose", "-f", COMPOSE / f"{shape}.yaml", "config", "--quiet"]
-    done = subprocess.run(command, env={**os.environ, "SITE_IMAGE": "site"}, capture_output=True)
-    assert done.returncode == 0, done.stderr
+def test_docker_reads_them():
+    ours = ["docker", "compose", "version"]
+    if not shutil.which("docker") or subprocess.run(ours, capture_output=True).returncode != 0:
+        pytest.skip("there is no docker compose here; no image is built either")
+    for shape in SHAPES:
+        command = ["docker", "compose", "-f", COMPOSE / f"{shape}.yaml", "config", "--quiet"]
+        done = subprocess.run(
+            command, env={**os.environ, "SITE_IMAGE": "site"}, capture_output=True
+        )
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("shape", SHAPES)
