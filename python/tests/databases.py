@@ -81,7 +81,7 @@ class MariaDB:
         command = [install, *common, "--auth-root-authentication-method=normal"]
         subprocess.run(command, check=True, capture_output=True)
         log = open(folder / "log", "wb")
-        self.socket = folder / "socket"
+        self.folder, self.socket = folder, folder / "socket"
         options = ["--skip-networking", f"--socket={self.socket}", f"--pid-file={folder / 'pid'}"]
         unicode = ["--character-set-server=utf8mb4", "--collation-server=utf8mb4_unicode_ci"]
         command = [server, *common, *options, *unicode]

@@ -147,6 +147,25 @@ def test_config_prints_a_file_that_the_server_takes(tmp_path):
         assert line in done.stdout
 
 
+def test_config_shows_no_password(tmp_path):
+    caches = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": "redis://h:6379/1",
+        "OPTIONS": {"username": "u", "password": "geheim"},
+    }
+    site = Site(
+        tmp_path,
+        DJAFFAR={"activity_database": "clickhouse://u:geheim@h:8123/d"},
+        SESSION_ENGINE="django.contrib.sessions.backends.cache",
+        CACHES={"default": caches},
+    )
+    printed = site.manage("djaffar", "config")
+    assert "geheim" not in printed
+    assert 'session_cache = "redis://u:***@h:6379/1"' in printed
+    assert 'activity_database = "clickhouse://u:***@h:8123/d"' in printed
+    assert printed.count("its password is not shown") == 2
+
+
 def test_the_server_refuses_to_share_a_process_with_sqlite():
     import sqlite3  # noqa: F401
 

@@ -12,12 +12,19 @@ from conftest import ROOT
 
 # The address that the lines of the documentation have.
 SERVER = "127.0.0.1:8001"
-NGINX = """
+# What any nginx of the tests has around its `server`.
+NGINX_AROUND = """
 daemon off; pid FOLDER/pid; error_log FOLDER/error.log; worker_processes 1; USER
 events { worker_connections 64; }
 http {
     access_log off; client_body_temp_path FOLDER/a; proxy_temp_path FOLDER/b;
     fastcgi_temp_path FOLDER/c; uwsgi_temp_path FOLDER/d; scgi_temp_path FOLDER/e;
+    SERVERS
+}
+"""
+NGINX = NGINX_AROUND.replace(
+    "SERVERS",
+    """
     server {
         listen LISTEN;
         LINES
@@ -27,8 +34,8 @@ http {
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         }
     }
-}
-"""
+""",
+)
 CADDY = """
 {
     admin off
@@ -85,24 +92,29 @@ def free_port():
 @contextmanager
 def web_server(kind, folder, django, server=None, listen=None):
     """Runs it: everything to Django, and with a server /djaffar/ to that. Gives its address."""
-    _, _, config, arguments = KINDS[kind]
-    folder.mkdir(exist_ok=True)
     said = ""
     if server:
         [said] = lines(kind, ROOT / "docs/deployment.md")
         assert SERVER in said
         said = said.replace(SERVER, server)
     listen = listen or f"127.0.0.1:{free_port()}"
+    config = KINDS[kind][2].replace("LINES", said).replace("DJANGO", django)
+    with running(kind, folder, config, listen) as url:
+        yield url
+
+
+@contextmanager
+def running(kind, folder, config, listen):
+    """Runs it with this configuration."""
+    folder.mkdir(exist_ok=True)
     users = {"nginx": "user root;", "apache": "User www-data\nGroup www-data"}
     as_root = users.get(kind, "") if os.getuid() == 0 else ""
-    for name, value in {
-        "FOLDER": str(folder), "LISTEN": listen, "LINES": said, "DJANGO": django, "USER": as_root,
-    }.items():  # fmt: skip
+    for name, value in {"FOLDER": str(folder), "LISTEN": listen, "USER": as_root}.items():
         config = config.replace(name, value)
     (folder / "config").write_text(config)
     command = [
         program(kind),
-        *(each.replace("CONFIG", str(folder / "config")) for each in arguments),
+        *(each.replace("CONFIG", str(folder / "config")) for each in KINDS[kind][3]),
     ]
     log = open(folder / "log", "wb")
     home = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder)}

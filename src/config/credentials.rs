@@ -1,7 +1,6 @@
 //! Session engines and tokens: what the options about them mean, and what cannot work.
 
 use serde::{Deserialize, Serialize};
-use toml::Value;
 
 use super::{Config, Error};
 
@@ -134,32 +133,6 @@ impl Config {
     }
 }
 
-/// A value as `djaffar config print` shows it: without a password in a URL.
-pub(super) fn shown(name: &str, value: &Value) -> String {
-    match value.as_str() {
-        Some(url) if ["database", "session_cache"].contains(&name) => {
-            Value::from(without_password(url)).to_string()
-        }
-        _ => value.to_string(),
-    }
-}
-
-/// An address without its password.
-pub(super) fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let authority = match authority.rsplit_once('@') {
-        Some((user, host)) => format!("{}:…@{host}", user.split(':').next().unwrap_or_default()),
-        None => authority.to_owned(),
-    };
-    let path = match path.split_once("pass") {
-        Some((before, _)) if before.contains('?') => format!("{before}pass=…"),
-        _ => path.to_owned(),
-    };
-    format!("{scheme}://{authority}{path}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,23 +171,5 @@ mod tests {
         check("cache", "file:///secret", "only a cache in Redis");
         check("locmem", "", "cached_db");
         check("shop.sessions", "", "none of Django's own");
-    }
-
-    #[test]
-    fn a_password_is_not_shown() {
-        for (url, expected) in [
-            ("redis://127.0.0.1:6379/1", "redis://127.0.0.1:6379/1"),
-            ("redis://u:secret@h/1", "redis://u:…@h/1"),
-            ("redis://:se:cr@et@h/1", "redis://:…@h/1"),
-            ("redis+unix:///r.sock?db=1&pass=secret", "redis+unix:///r.sock?db=1&pass=…"),
-            ("", ""),
-            ("sqlite:///db.sqlite3", "sqlite:///db.sqlite3"),
-            (
-                "postgres://u:geheim@h:5432/d?sslmode=require",
-                "postgres://u:…@h:5432/d?sslmode=require",
-            ),
-        ] {
-            assert_eq!(without_password(url), expected);
-        }
     }
 }

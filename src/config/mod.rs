@@ -7,6 +7,7 @@
 mod cookie;
 mod credentials;
 pub mod secret;
+mod shown;
 
 use std::{
     net::SocketAddr,
@@ -18,8 +19,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use cookie::{SameSite, SessionCookie};
-use credentials::shown;
 pub use credentials::{Hashing, Serializer, SessionEngine, Token};
+use shown::{shown, where_and_why};
 
 /// The file that is read when it is there and no other is named.
 pub const FILE: &str = "djaffar.toml";
@@ -34,8 +35,8 @@ pub enum Error {
     #[error("cannot read {0}: {1}")]
     File(PathBuf, std::io::Error),
     /// The file is not what it should be.
-    #[error("{0}: {1}")]
-    Toml(PathBuf, toml::de::Error),
+    #[error("{0}, {1}")]
+    Toml(PathBuf, String),
     /// An option has a value that cannot work.
     #[error("{0}")]
     Value(String),
@@ -229,9 +230,8 @@ impl Config {
     pub fn load(file: Option<&Path>, said: Options) -> Result<Config, Error> {
         let path = file.unwrap_or(Path::new(FILE));
         let written = match std::fs::read_to_string(path) {
-            Ok(text) => {
-                toml::from_str(&text).map_err(|error| Error::Toml(path.to_owned(), error))?
-            }
+            Ok(text) => toml::from_str(&text)
+                .map_err(|error| Error::Toml(path.to_owned(), where_and_why(&text, &error)))?,
             Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
                 Options::default()
             }
@@ -278,7 +278,7 @@ impl Config {
             for line in *doc {
                 text += &format!("\n#{line}");
             }
-            let value = values.get(*name).map(|value| shown(name, value)).unwrap_or_default();
+            let value = values.get(*name).map(shown).unwrap_or_default();
             text += &format!("\n{name} = {value}\n");
         }
         text

@@ -9,7 +9,7 @@ use std::{
 
 use rand::RngExt;
 
-use super::{Config, Error, Token, credentials::without_password};
+use super::{Config, Error, Token, shown::without_password};
 
 /// The shortest key that is taken, in bytes.
 const SHORTEST: usize = 32;

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -55,7 +56,14 @@ class Command(BaseCommand):
             self.stdout.write(f"# jwt_key_file: a file with SIMPLE_JWT's {name} is wanted.")
         if server.database_password() and "database_password_file" not in derived.options:
             self.stdout.write("# database_password_file: a file with PASSWORD is wanted.")
-        self.stdout.write(server.as_toml(derived.options), ending="")
+        options = dict(derived.options)
+        for name in ("session_cache", "activity_database"):
+            address = str(options.get(name, ""))
+            hidden = re.sub(r"(?<=://)([^:/]*):.*@", r"\1:***@", address)
+            if hidden != address:
+                self.stdout.write(f"# {name}: its password is not shown; write it in for ***.")
+                options[name] = hidden
+        self.stdout.write(server.as_toml(options), ending="")
 
     def _check(self, derived: server.Derived, options: list[str]) -> None:
         wrong = [f"{issue.msg} {issue.hint}" for issue in self._issues()] + derived.wrong
