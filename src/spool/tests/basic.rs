@@ -116,7 +116,10 @@ fn a_full_spool_refuses_before_it_takes() {
     put(&mut lane, &[vec![2]]);
     assert_eq!(spool.stats().waiting_bytes, 8_192);
     let refused = lane.append(b"x").unwrap_err();
-    assert!(matches!(refused, Error::Full(Full::Limit { waiting: 8_192, limit: 8_192 })));
+    assert!(matches!(
+        refused,
+        Error::Full(Full::Limit { waiting: 8_192, parked: 0, limit: 8_192 })
+    ));
     let batch = reader.next(1, 1).unwrap().unwrap();
     reader.stored(&batch).unwrap();
     assert_eq!(spool.stats().waiting_bytes, 4_096);
