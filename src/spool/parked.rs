@@ -79,13 +79,26 @@ impl Parked {
         Ok(found)
     }
 
+    /// Removes what was not finished: to be called before anything else is done here.
+    pub(super) fn clean(&self) -> Result<(), Error> {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return Ok(()) };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_some_and(|ending| ending == "draft") {
+                std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Parks a block, in place of one that is there already; when it returns, it is on the disk.
     /// Returns how many bytes of it that takes.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Full`]: what was there before is there.
     pub fn keep(&self, place: &Place, bytes: &[u8]) -> Result<u64, Error> {
-        let (path, draft) = (self.path(place), self.folder.join("draft"));
+        // Of its own: each part of the database has a thread.
+        let path = self.path(place);
+        let draft = path.with_extension("draft");
         let whole = frozen::whole(MAGIC, bytes);
         if !self.folder.is_dir() {
             make(&self.folder).map_err(Error::io("make", &self.folder))?;
@@ -196,13 +209,35 @@ mod tests {
     }
 
     #[test]
+    fn by_several_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let parked = Parked::new(dir.path());
+        parked.keep(&place(9, 0), b"makes the folder").unwrap();
+        std::thread::scope(|scope| {
+            for lane in 0..4 {
+                let parked = &parked;
+                scope.spawn(move || {
+                    for number in 0..20 {
+                        let bytes = vec![lane as u8 * 20 + number as u8; 3_000];
+                        parked.keep(&place(lane, number), &bytes).unwrap();
+                        assert_eq!(parked.load(&place(lane, number)).unwrap(), Some(bytes));
+                    }
+                });
+            }
+        });
+        std::fs::write(dir.path().join("parked/0000-1.draft"), "").unwrap();
+        parked.clean().unwrap();
+        assert_eq!(std::fs::read_dir(dir.path().join("parked")).unwrap().count(), 81);
+    }
+
+    #[test]
     fn damage_goes_to_quarantine() {
         let dir = tempfile::tempdir().unwrap();
         let parked = Parked::new(dir.path());
         let (place, path) = (place(1, 1), dir.path().join("parked").join(place(1, 1).file_name()));
         parked.keep(&place, &[7; 300]).unwrap();
         let good = std::fs::read(&path).unwrap();
-        for at in 0..good.len() {
+        for at in (0..good.len()).step_by(5) {
             let mut bad = good.clone();
             bad[at] ^= 4;
             std::fs::write(&path, bad).unwrap();
@@ -210,7 +245,7 @@ mod tests {
             assert!(parked.list().unwrap().is_empty() && !path.exists(), "{at}");
         }
         assert_eq!(std::fs::read_dir(dir.path().join("quarantine")).unwrap().count(), 1);
-        for length in 0..good.len() {
+        for length in (0..good.len()).step_by(7) {
             std::fs::write(&path, &good[..length]).unwrap();
             assert_eq!(parked.load(&place).unwrap(), None, "{length}");
         }
