@@ -195,8 +195,7 @@ impl Drain<'_> {
         loop {
             let (records, bytes) = (self.options.max_records, self.options.max_bytes);
             let reader = &mut self.parts.reader;
-            let next = || reader.next(records, bytes).map_err(|error| away(&error));
-            match self.patience.until(next) {
+            match self.patience.until(|| reader.next(records, bytes).map_err(|it| away(&it))) {
                 Ok(Some(mut batch)) => {
                     let (start, count) = (Instant::now(), batch.records.len());
                     self.take(&mut batch)?;
@@ -214,8 +213,7 @@ impl Drain<'_> {
                 }
                 Ok(None) => {
                     self.count_parked();
-                    let reader = &mut self.parts.reader;
-                    if reader.wait(LOOK_UP) {
+                    if self.parts.reader.wait(LOOK_UP) {
                         self.patience.pause(self.options.linger);
                     }
                 }
