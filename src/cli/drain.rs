@@ -38,6 +38,13 @@ pub(super) fn drain(config: &Config) -> Result<(), Failure> {
     let all = site.drain_once(config, reader, auth, |activities| stored += activities.len())?;
     let (stats, dir) = (spool.stats(), dir.display());
     drop(lanes);
+    if !all && stats.parked_bytes > 0 {
+        return Err(anyhow!(
+            "{stored} activities are taken from the spool; those for a shard that is away are parked \
+             in {dir}/parked: run this again when it is back"
+        )
+        .into());
+    }
     if !all {
         return Err(anyhow!(
             "{stored} activities are stored; then the database was away. The others are safe in \

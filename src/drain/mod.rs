@@ -47,6 +47,8 @@ pub struct Options {
     /// How long to go on after a stop with what waits already. What is left then stays in the
     /// spool for the next start.
     pub finish_within: Duration,
+    /// How long to wait for a database that is away when told to stop.
+    pub wait_within: Duration,
 }
 
 impl Default for Options {
@@ -60,6 +62,7 @@ impl Default for Options {
             first_pause: Duration::from_millis(50),
             longest_pause: Duration::from_secs(5),
             finish_within: Duration::from_secs(5),
+            wait_within: Duration::ZERO,
         }
     }
 }
@@ -192,12 +195,12 @@ impl Drain<'_> {
         loop {
             let (records, bytes) = (self.options.max_records, self.options.max_bytes);
             let reader = &mut self.parts.reader;
-            match self.patience.until(|| reader.next(records, bytes).map_err(|error| away(&error)))
-            {
+            match self.patience.until(|| reader.next(records, bytes).map_err(|it| away(&it))) {
                 Ok(Some(mut batch)) => {
                     let (start, count) = (Instant::now(), batch.records.len());
                     self.take(&mut batch)?;
                     self.finish(&batch);
+                    self.count_parked();
                     if self.patience.is_over() {
                         return Err(Stopped);
                     }
@@ -205,11 +208,12 @@ impl Drain<'_> {
                     self.patience.pause(pause);
                 }
                 Ok(None) if self.patience.is_stopping() => {
-                    self.is_empty = true;
+                    self.is_empty = self.unpark();
                     return Err(Stopped);
                 }
                 Ok(None) => {
-                    if reader.wait(LOOK_UP) {
+                    self.count_parked();
+                    if self.parts.reader.wait(LOOK_UP) {
                         self.patience.pause(self.options.linger);
                     }
                 }
@@ -336,6 +340,22 @@ impl Drain<'_> {
             Err(error) => tracing::warn!(%error, "a stored segment cannot be removed yet"),
         }
         self.forget();
+    }
+
+    /// What is written and waits all the same takes room of the spool.
+    fn count_parked(&mut self) {
+        self.parts.reader.parked(self.parts.store.parked());
+    }
+
+    /// Has the rest stored that waits for a part of the database. Returns whether that was all.
+    fn unpark(&mut self) -> bool {
+        let (store, within) = (&mut self.parts.store, self.patience.left());
+        let done = guarded(|| store.unpark(within));
+        if let Err(error) = &done {
+            tracing::warn!(%error, "a part of the database is still away: what is its is parked");
+        }
+        self.count_parked();
+        done.is_ok()
     }
 
     /// Forgets the cursors of segments that are gone; if not now, then with the next batch.

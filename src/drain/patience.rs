@@ -51,6 +51,13 @@ impl<'a> Patience<'a> {
         Instant::now() >= *self.deadline.get_or_insert_with(|| Instant::now() + within)
     }
 
+    /// What is left of the time after a stop.
+    pub(super) fn left(&mut self) -> Duration {
+        let within = self.options.finish_within;
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + within);
+        deadline.saturating_duration_since(Instant::now())
+    }
+
     /// Sleeps; less when stopping.
     pub(super) fn pause(&self, time: Duration) {
         let end = Instant::now() + time;
@@ -82,7 +89,7 @@ impl<'a> Patience<'a> {
         done.map_err(End::Panicked)
     }
 
-    /// Tries until it works or is refused; after a stop, once. An outage is logged when it begins
+    /// Tries until it works or is refused; after a stop, once, or for a while. An outage is logged when it begins
     /// and when it ends.
     pub(super) fn until<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, End> {
         let mut outage: Option<Instant> = None;
@@ -103,11 +110,15 @@ impl<'a> Patience<'a> {
                 outage = Some(Instant::now());
                 tracing::warn!(%error, "cannot store for now; what comes in waits in the spool");
             }
-            if self.is_stopping() {
+            // Jitter, so that several processes do not come back at the same moment.
+            let time = pause.mul_f64(rand::random_range(0.5..1.0));
+            if !self.is_stopping() {
+                self.pause(time);
+            } else if outage.is_some_and(|since| since.elapsed() < self.options.wait_within) {
+                sleep(time);
+            } else {
                 return Err(End::Stopped);
             }
-            // Jitter, so that several processes do not come back at the same moment.
-            self.pause(pause.mul_f64(rand::random_range(0.5..1.0)));
             pause = (pause * 2).min(self.options.longest_pause);
         }
     }

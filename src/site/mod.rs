@@ -2,6 +2,7 @@
 //! name them.
 
 mod credentials;
+mod frozen;
 mod keys;
 
 use std::{
@@ -21,10 +22,11 @@ use crate::{
     config::{Config, DATABASE, secret::Secrets},
     drain,
     failure::Failure,
-    spool::{Frozen, Reader},
+    spool::{Frozen, Parked, Reader},
     store::{self, Database, Directory, Owner, WithClickHouse},
 };
 
+use frozen::{Freezer, Parking};
 pub use keys::Keys;
 
 /// The database that the options name. Connects to nothing yet.
@@ -49,24 +51,14 @@ pub fn open(config: &Config) -> Result<Box<dyn Database>, Failure> {
         return Ok(database);
     }
     let (spool, password) = (config.spool.clone(), config.activity_password()?);
-    let freezer = Arc::new(move || Box::new(Freezer(Frozen::new(&spool))) as Box<_>);
+    let freezer = Arc::new(move || {
+        let parking = Arc::new(Parking(Parked::new(&spool)));
+        Box::new(Freezer(Frozen::new(&spool), parking)) as Box<_>
+    });
     let url = &config.activity_database;
     let database = WithClickHouse::new(database, url, password.as_deref(), freezer)
         .map_err(|text| Failure::Config(format!("activity_database: {text}")))?;
     Ok(Box::new(database))
-}
-
-/// Keeps what goes to ClickHouse on the disk of the spool.
-struct Freezer(Frozen);
-
-impl store::Freezer for Freezer {
-    fn load(&mut self) -> Result<Option<Vec<u8>>, store::Error> {
-        self.0.load().map_err(|error| store::Error::Unavailable(error.to_string()))
-    }
-
-    fn freeze(&mut self, bytes: &[u8]) -> Result<(), store::Error> {
-        self.0.keep(bytes).map_err(|error| store::Error::Unavailable(error.to_string()))
-    }
 }
 
 /// Whether sessions can be read where the options say, and tokens verified.
@@ -187,7 +179,12 @@ impl Site {
         const DAY: Duration = Duration::from_secs(86_400);
         let parts = self.parts(config, reader, auth)?;
         // Told to stop already: what waits is all that there will be.
-        let options = drain::Options { finish_within: 365 * DAY, ..drain_options(config) };
+        let options = drain::Options {
+            finish_within: 365 * DAY,
+            // Longer than the shards of a ClickHouse wait for one that is away.
+            wait_within: Duration::from_secs(20 * u64::from(!config.activity_database.is_empty())),
+            ..drain_options(config)
+        };
         Ok(drain::run(parts, &options, &AtomicBool::new(true), on_stored))
     }
 
@@ -197,6 +194,7 @@ impl Site {
         reader: Reader,
         auth: Arc<Auth>,
     ) -> Result<drain::Parts, Failure> {
+        frozen::nothing_may_be_left(config)?;
         Ok(drain::Parts {
             reader,
             store: self.database.store(),

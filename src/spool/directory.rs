@@ -127,7 +127,7 @@ impl Directory {
 }
 
 /// Makes a directory with mode 0700, and its name durable.
-fn make(path: &Path) -> io::Result<()> {
+pub(super) fn make(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).recursive(true).create(path)?;
     match path.canonicalize()?.parent() {
         Some(parent) => File::open(parent)?.sync_all(),

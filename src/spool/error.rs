@@ -70,12 +70,14 @@ pub enum Error {
 pub enum Full {
     /// The database has not taken enough for too long.
     #[error(
-        "{waiting} bytes wait in the spool for the database, the limit is {limit}: see why the \
-         database takes nothing, or raise the limit"
+        "{waiting} bytes wait in the spool for the database, the limit is {limit}: {}",
+        what_to_do(*parked)
     )]
     Limit {
         /// Bytes that wait.
         waiting: u64,
+        /// Those of them that are parked for a part of the database.
+        parked: u64,
         /// [`super::Options::limit_bytes`].
         limit: u64,
     },
@@ -85,6 +87,16 @@ pub enum Full {
     /// Too much came in at once for one commit.
     #[error("more than {0} bytes wait for one commit: send it again in a moment")]
     Commit(usize),
+}
+
+fn what_to_do(parked: u64) -> String {
+    match parked {
+        0 => "see why the database takes nothing, or raise the limit".to_owned(),
+        _ => format!(
+            "{parked} of them are parked for a part of the database that is away; the log says \
+             which: bring it back, or raise the limit"
+        ),
+    }
 }
 
 impl Error {

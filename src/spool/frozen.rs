@@ -40,24 +40,7 @@ impl Frozen {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("open", &path)(error)),
         };
-        let mut head = [0; HEAD];
-        let read = |bytes: &mut [u8], at| match file.read_exact_at(bytes, at) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(Error::io("read", &path)(error)),
-            Ok(()) => Ok(true),
-        };
-        if !read(&mut head, 0)? {
-            return Ok(None);
-        }
-        let [magic, length, sum] = [0, 8, 16].map(|at| head.get(at..at + 8).unwrap_or_default());
-        let number = |bytes: &[u8]| bytes.try_into().map_or(u64::MAX, u64::from_le_bytes);
-        let (length, sum) = (number(length), number(sum));
-        if magic != MAGIC || length > LONGEST || length == 0 {
-            return Ok(None);
-        }
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        let is_whole = read(&mut bytes, HEAD as u64)? && checksum(&bytes) == sum;
-        Ok(is_whole.then_some(bytes))
+        contents(MAGIC, &file).map_err(Error::io("read", &path))
     }
 
     /// Keeps these bytes instead of those before; when it returns, they are on the disk. What was
@@ -66,11 +49,7 @@ impl Frozen {
     /// # Errors
     /// [`Error::Io`]: either is kept, or nothing.
     pub fn keep(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let mut whole = Vec::with_capacity(HEAD + bytes.len());
-        whole.extend(MAGIC);
-        whole.extend((bytes.len() as u64).to_le_bytes());
-        whole.extend(checksum(bytes).to_le_bytes());
-        whole.extend(bytes);
+        let whole = whole(MAGIC, bytes);
         // After a failure it is not written again.
         if let Some(file) = self.file.take() {
             let written = file.write_all_at(&whole, 0).and_then(|()| file.sync_data());
@@ -96,6 +75,38 @@ impl Frozen {
     fn path(&self) -> PathBuf {
         self.directory.join("frozen")
     }
+}
+
+/// Bytes with what is needed to know them again.
+pub(super) fn whole(magic: &[u8; 8], bytes: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(HEAD + bytes.len());
+    whole.extend(magic);
+    whole.extend((bytes.len() as u64).to_le_bytes());
+    whole.extend(checksum(bytes).to_le_bytes());
+    whole.extend(bytes);
+    whole
+}
+
+/// The bytes of such a file. `None`: it is not whole, or nothing.
+pub(super) fn contents(magic: &[u8; 8], file: &File) -> io::Result<Option<Vec<u8>>> {
+    let read = |bytes: &mut [u8], at| match file.read_exact_at(bytes, at) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+        Ok(()) => Ok(true),
+    };
+    let mut head = [0; HEAD];
+    if !read(&mut head, 0)? {
+        return Ok(None);
+    }
+    let [found, length, sum] = [0, 8, 16].map(|at| head.get(at..at + 8).unwrap_or_default());
+    let number = |bytes: &[u8]| bytes.try_into().map_or(u64::MAX, u64::from_le_bytes);
+    let (length, sum) = (number(length), number(sum));
+    if found != magic || length > LONGEST || length == 0 {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    let is_whole = read(&mut bytes, HEAD as u64)? && checksum(&bytes) == sum;
+    Ok(is_whole.then_some(bytes))
 }
 
 fn checksum(bytes: &[u8]) -> u64 {

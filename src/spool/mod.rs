@@ -22,6 +22,7 @@
 //! lock                      flock(2) by the owner for its life; holds its process id as text
 //! NNNNNNNNNNNN-UUID.seg     a segment: its number (creation order, 12 digits) and its UUID
 //! frozen                    one block of bytes, for the drain, see below
+//! parked/LANE-NUMBER-NAME.block     the same for a part of the database that is away
 //! quarantine/UUID-OFFSET.damaged    the bytes at OFFSET of segment UUID that could not be read
 //! quarantine/UUID-OFFSET.torn       the same of the last commit of a crashed process
 //! quarantine/UUID-OFFSET.refused    one record: the reason, a newline, the payload
@@ -117,6 +118,13 @@
 //! 24     bytes
 //! ```
 //!
+//! # Parked
+//!
+//! What a part of the database does not take while others do, is kept in files of the same layout
+//! ([`Parked`]), `DJPARKD\x01`, each made under another name, synced, renamed and never changed
+//! but by being replaced as a whole. What they take of the disk counts as waiting. One that is not whole
+//! was damaged, as none gets its name before it is: it goes to `quarantine/`.
+//!
 //! # Room
 //!
 //! No segment is made, and nothing is taken, that would leave less of the disk free than what
@@ -147,6 +155,7 @@ mod frozen;
 mod lane;
 mod open;
 mod page;
+mod parked;
 mod prepare;
 mod reader;
 pub mod record;
@@ -161,6 +170,7 @@ pub use error::{Error, Full};
 pub use frame::MAX_PAYLOAD;
 pub use frozen::Frozen;
 pub use lane::Lane;
+pub use parked::{Parked, Place};
 pub use reader::Reader;
 pub use scan::{Scan, scan};
 
@@ -228,6 +238,8 @@ pub struct Batch {
 pub struct Stats {
     /// Bytes that the database has not taken yet.
     pub waiting_bytes: u64,
+    /// Those of them that are parked.
+    pub parked_bytes: u64,
     /// Bytes of segments that are stored and kept for a while.
     pub retained_bytes: u64,
     /// Damaged places that were met since the start.
@@ -261,6 +273,7 @@ impl Spool {
     pub fn stats(&self) -> Stats {
         Stats {
             waiting_bytes: self.0.disk.room.waiting(),
+            parked_bytes: self.0.disk.room.parked.load(Ordering::Relaxed),
             retained_bytes: self.0.disk.retained.bytes(),
             damaged: self.0.damaged.load(Ordering::Relaxed),
             torn: self.0.torn.load(Ordering::Relaxed),

@@ -18,7 +18,7 @@ use std::{
 use uuid::Uuid;
 
 use super::{
-    Error, Lane, Options, Reader, Spool,
+    Error, Lane, Options, Parked, Reader, Spool,
     directory::Directory,
     frame::Pending,
     lane::Active,
@@ -46,6 +46,10 @@ pub(super) fn open(options: Options) -> Result<(Spool, Vec<Lane>, Reader), Error
     });
     let waiting = found.segments.iter().map(|segment| segment.end().saturating_sub(PAGE_BYTES));
     disk.room.waiting.store(waiting.sum(), Ordering::Relaxed);
+    let parked = Parked::new(&disk.directory.path);
+    parked.clean()?;
+    let parked = parked.list()?;
+    disk.room.parked.store(parked.iter().map(|(_, bytes)| bytes).sum(), Ordering::Relaxed);
     let first = |lane| match prepare::create(&disk, lane, disk.segment_bytes.min(SMALL)) {
         // The lane makes one when there is room.
         Err(Error::Full(_)) => Ok(None),

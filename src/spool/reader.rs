@@ -211,6 +211,14 @@ impl Reader {
         Ok(())
     }
 
+    /// So many bytes are parked beside the segments by now.
+    pub fn parked(&self, bytes: u64) {
+        if self.shared.disk.room.parked.swap(bytes, Ordering::Relaxed) != bytes {
+            let quarantined = self.shared.disk.directory.quarantined();
+            self.shared.quarantined.store(quarantined, Ordering::Relaxed);
+        }
+    }
+
     /// Puts a record aside that the store refuses, with the reason, durably. Again: no change.
     ///
     /// # Errors

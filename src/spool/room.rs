@@ -27,6 +27,8 @@ pub(super) struct Room {
     database: Option<PathBuf>,
     /// Committed bytes that are not stored yet.
     pub(super) waiting: AtomicU64,
+    /// What parked blocks take of the disk.
+    pub(super) parked: AtomicU64,
     /// Not more than this may wait as the disk stands.
     may_wait: AtomicU64,
 }
@@ -62,12 +64,13 @@ impl Space {
 
 impl Room {
     pub(super) fn new(database: Option<PathBuf>) -> Room {
-        Room { database, waiting: AtomicU64::new(0), may_wait: AtomicU64::new(u64::MAX) }
+        let [waiting, parked] = [0, 0].map(AtomicU64::new);
+        Room { database, waiting, parked, may_wait: AtomicU64::new(u64::MAX) }
     }
 
     /// Bytes that wait for the database.
     pub(super) fn waiting(&self) -> u64 {
-        self.waiting.load(Ordering::Relaxed)
+        self.waiting.load(Ordering::Relaxed) + self.parked.load(Ordering::Relaxed)
     }
 
     /// Whether so much may wait, as the disk was seen last.

@@ -49,7 +49,8 @@ impl Shared {
         }
         let waiting = self.disk.room.waiting().saturating_add(pending);
         if waiting >= self.limit_bytes {
-            return Err(Full::Limit { waiting, limit: self.limit_bytes }.into());
+            let parked = self.disk.room.parked.load(Ordering::Relaxed);
+            return Err(Full::Limit { waiting, parked, limit: self.limit_bytes }.into());
         }
         if !self.disk.room.has(waiting) {
             return Err(Full::Disk(self.disk.directory.path.clone()).into());

@@ -24,7 +24,7 @@ pub(crate) mod conformance;
 #[allow(dead_code, reason = "each of its users takes what it needs")]
 pub(crate) mod servers;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use jiff::civil::DateTime;
 use uuid::Uuid;
@@ -32,7 +32,7 @@ use uuid::Uuid;
 use crate::activity::{Activity, Micros};
 
 pub use self::mysql::MysqlDatabase;
-pub use clickhouse::{Freezer, MakeFreezer, WithClickHouse};
+pub use clickhouse::{Freezer, MakeFreezer, Parking, Place, WithClickHouse};
 pub use moment::Moments;
 pub use postgres::PostgresDatabase;
 pub use settings::{Password, Settings, TokenTables, Users};
@@ -100,6 +100,18 @@ pub trait Store: Send {
 
     /// Drops the cursors of segments that are gone.
     fn forget(&mut self, spool: Uuid, segments: &[Uuid]) -> Result<(), Error>;
+
+    /// How many bytes of what was written still wait on the spool's disk, for a part of the
+    /// database that is away.
+    fn parked(&self) -> u64 {
+        0
+    }
+
+    /// Stores that, too: an error where a part is still away, or after this time.
+    fn unpark(&mut self, within: Duration) -> Result<(), Error> {
+        let _ = within;
+        Ok(())
+    }
 }
 
 /// A row of `django_session`, or what another session engine keeps instead.

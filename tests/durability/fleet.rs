@@ -50,6 +50,14 @@ impl Fleet {
         self.clients.iter_mut().for_each(|client| client.insists = true);
     }
 
+    /// Who insists sends the first activities again, as if there had been no answer.
+    pub(super) fn doubt(&mut self, count: usize) {
+        for client in &mut self.clients {
+            let outcomes = client.outcomes.iter_mut().take(count);
+            outcomes.for_each(|outcome| *outcome = Outcome::Unanswered);
+        }
+    }
+
     /// Each client waits so long between its requests.
     pub(super) fn pause(&mut self, pause: Duration) {
         self.clients.iter_mut().for_each(|client| client.pause = pause);

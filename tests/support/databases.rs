@@ -175,6 +175,44 @@ impl Server {
         }
     }
 
+    /// Has the client run a file of statements in a database.
+    #[track_caller]
+    pub(crate) fn script(&self, database: &str, path: &Path) {
+        let mut command = match self.kind {
+            Kind::Postgres => {
+                let mut command = Command::new("psql");
+                command.args([
+                    "-X",
+                    "-q",
+                    "-v",
+                    "ON_ERROR_STOP=1",
+                    "-U",
+                    "site",
+                    "-h",
+                    "127.0.0.1",
+                ]);
+                command.args(["-p", &self.port.to_string(), "-d", database]);
+                command
+            }
+            Kind::Maria => {
+                let mut command = Command::new("mariadb");
+                command.args(["--no-defaults", "--local-infile=1", "-u", "root"]);
+                command.arg(format!("--socket={}", self.folder().join("socket").display()));
+                command.arg(database);
+                command
+            }
+        };
+        let said = command.stdin(File::open(path).unwrap()).output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    }
+
+    /// Its process, and those that it has started.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let children = children(self.child.id());
+        let numbers = children.iter().map(|it| it.as_raw_nonzero().get().cast_unsigned());
+        numbers.chain([self.child.id()]).collect()
+    }
+
     /// Runs SQL in a database.
     #[track_caller]
     pub(crate) fn sql(&self, database: &str, sql: &str) -> String {

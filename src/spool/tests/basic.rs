@@ -9,7 +9,7 @@ use std::{
 use uuid::Uuid;
 
 use super::*;
-use crate::spool::{Error, Full, MAX_PAYLOAD};
+use crate::spool::{Error, Full, MAX_PAYLOAD, Parked, Place};
 
 /// Commits the given groups, reads them here and after a restart.
 fn round_trip(groups: &[Vec<Vec<u8>>]) {
@@ -116,10 +116,35 @@ fn a_full_spool_refuses_before_it_takes() {
     put(&mut lane, &[vec![2]]);
     assert_eq!(spool.stats().waiting_bytes, 8_192);
     let refused = lane.append(b"x").unwrap_err();
-    assert!(matches!(refused, Error::Full(Full::Limit { waiting: 8_192, limit: 8_192 })));
+    assert!(matches!(
+        refused,
+        Error::Full(Full::Limit { waiting: 8_192, parked: 0, limit: 8_192 })
+    ));
     let batch = reader.next(1, 1).unwrap().unwrap();
     reader.stored(&batch).unwrap();
     assert_eq!(spool.stats().waiting_bytes, 4_096);
+    lane.append(b"x").unwrap();
+}
+
+#[test]
+fn what_is_parked_takes_room() {
+    let dir = directory();
+    let options = Options { limit_bytes: 8_192, ..options(dir.path()) };
+    let place = Place { lane: 1, number: 0, name: Uuid::nil() };
+    let parked = Parked::new(&options.dir);
+    parked.keep(&place, &[1; 5_000]).unwrap();
+    // Also that of an earlier process.
+    let (spool, mut lane, reader) = open(options);
+    assert_eq!((spool.stats().waiting_bytes, spool.stats().parked_bytes), (8_192, 8_192));
+    let refused = lane.append(b"x").unwrap_err();
+    assert!(matches!(refused, Error::Full(Full::Limit { parked: 8_192, .. })));
+    assert!(refused.to_string().contains("8192 of them are parked"), "{refused}");
+    // One that was damaged is counted where it is now.
+    let path = dir.path().join("spool/parked").read_dir().unwrap().next().unwrap().unwrap().path();
+    std::fs::write(path, "damaged").unwrap();
+    assert_eq!(parked.load(&place).unwrap(), None);
+    reader.parked(0);
+    assert_eq!((spool.stats().waiting_bytes, spool.stats().quarantined), (0, 1));
     lane.append(b"x").unwrap();
 }
 

@@ -1,9 +1,14 @@
 //! A batch as it is frozen before its first try: what each shard gets, byte by byte, and what the
 //! site's database gets afterwards. Knows no servers, and files only as [`Freezer`].
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
-use super::super::{Cursor, Error, NewSession};
+use super::{
+    super::{Cursor, Error, NewSession},
+    parking::Parking,
+};
 
 /// Keeps one frozen batch, durably: the spool's disk.
 pub trait Freezer: Send {
@@ -11,6 +16,10 @@ pub trait Freezer: Send {
     fn load(&mut self) -> Result<Option<Vec<u8>>, Error>;
     /// Keeps these bytes in place of those before. When it returns, they are on the disk.
     fn freeze(&mut self, bytes: &[u8]) -> Result<(), Error>;
+    /// Where to park what one of several shards does not take; none: all wait for it.
+    fn parking(&self) -> Option<Arc<dyn Parking>> {
+        None
+    }
 }
 
 /// What one shard gets.
@@ -18,6 +27,8 @@ pub trait Freezer: Send {
 pub(super) struct Part {
     /// How many activities.
     pub(super) rows: u32,
+    /// Whether the shard has said which of the event_ids it has, and those were left out.
+    pub(super) asked: bool,
     /// The activities.
     pub(super) activities: Vec<u8>,
     /// The infos of sessions that may be new; blank: none.
@@ -43,8 +54,32 @@ pub(super) struct Frozen {
     pub(super) parts: Vec<Part>,
 }
 
+impl Part {
+    /// Whether there is nothing to give.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows == 0 && self.infos.is_empty() && self.events.is_empty()
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend(self.rows.to_le_bytes());
+        out.push(u8::from(self.asked));
+        for block in [&self.activities, &self.infos, &self.events] {
+            bytes(out, block);
+        }
+    }
+
+    pub(super) fn decode(data: &mut Reader<'_>, version: u32) -> Result<Part, Error> {
+        let rows = u32::from_le_bytes(data.array()?);
+        // The first version asked always.
+        let asked = version < 2 || data.array()? != [0];
+        let [activities, infos, events] =
+            [data.block()?, data.block()?, data.block()?].map(<[u8]>::to_vec);
+        Ok(Part { rows, asked, activities, infos, events })
+    }
+}
+
 /// The version of the format.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 impl Frozen {
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -66,10 +101,7 @@ impl Frozen {
         }
         out.extend((self.parts.len() as u64).to_le_bytes());
         for part in &self.parts {
-            out.extend(part.rows.to_le_bytes());
-            for block in [&part.activities, &part.infos, &part.events] {
-                bytes(&mut out, block);
-            }
+            part.encode(&mut out);
         }
         out
     }
@@ -77,13 +109,7 @@ impl Frozen {
     /// Reads what [`Frozen::encode`] wrote.
     pub(super) fn decode(data: &[u8]) -> Result<Frozen, Error> {
         let mut data = Reader(data);
-        let version = u32::from_le_bytes(data.array()?);
-        if version != VERSION {
-            return Err(Error::Schema(format!(
-                "the spool holds a frozen batch of version {version}, made by a newer djaffar: \
-                 start that one"
-            )));
-        }
+        let version = data.version()?;
         let [batch, spool, segment] =
             [data.array()?, data.array()?, data.array()?].map(Uuid::from_bytes);
         let position = u64::from_le_bytes(data.array()?);
@@ -97,10 +123,7 @@ impl Frozen {
         }
         let mut parts = Vec::new();
         for _ in 0..u64::from_le_bytes(data.array()?) {
-            let rows = u32::from_le_bytes(data.array()?);
-            let [activities, infos, events] =
-                [data.block()?, data.block()?, data.block()?].map(<[u8]>::to_vec);
-            parts.push(Part { rows, activities, infos, events });
+            parts.push(Part::decode(&mut data, version)?);
         }
         let cursor = Cursor { spool, segment, position };
         Ok(Frozen { batch, stored_at, last_id, cursor, sessions, parts })
@@ -112,9 +135,22 @@ fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend(bytes);
 }
 
-struct Reader<'a>(&'a [u8]);
+/// Reads what was frozen.
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
+    /// The first number: how the others are written.
+    pub(super) fn version(&mut self) -> Result<u32, Error> {
+        let version = u32::from_le_bytes(self.array()?);
+        if version == 0 || version > VERSION {
+            return Err(Error::Schema(format!(
+                "the spool holds a frozen batch of version {version}, made by a newer djaffar: \
+                 start that one"
+            )));
+        }
+        Ok(version)
+    }
+
     fn take(&mut self, count: usize) -> Result<&'a [u8], Error> {
         let cut = || Error::Unavailable("the frozen batch is shorter than it says".into());
         let (taken, rest) = self.0.split_at_checked(count).ok_or_else(cut)?;
@@ -122,7 +158,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let mut bytes = [0; N];
         bytes.copy_from_slice(self.take(N)?);
         Ok(bytes)
@@ -147,6 +183,7 @@ mod tests {
         let ids = [1, 2, 3].map(Uuid::from_u128);
         let part = |rows| Part {
             rows,
+            asked: rows == 0,
             activities: vec![1, 2, 3],
             infos: Vec::new(),
             events: vec![rows as u8; 20],

@@ -13,7 +13,7 @@ use super::{
     http::{Ask, Link},
     native::Rows,
     number::second_of,
-    writer::runtime,
+    runtime,
 };
 
 const COLUMNS: &str = "id, user_id, session_id, ip_address, date, path, referer, received_at, \

@@ -4,7 +4,8 @@
 //! their sessions and the event_ids go to ClickHouse, from 18.16 on: one server, or shards and
 //! their replicas. There are no transactions across the two, so that a batch is frozen on the
 //! spool's disk before it is tried ([`Freezer`]) and from then on only finished: the same bytes
-//! under the same name, until every shard has them; then the cursor moves.
+//! under the same name, until every shard has them; then the cursor moves. What one of several
+//! shards does not take is parked there ([`Parking`]), and the others go on.
 //!
 //! Our own client, over HTTP: it must speak to servers of eight years, give them the very same
 //! bytes again, and name settings only where they are known.
@@ -15,9 +16,13 @@ mod history;
 mod http;
 mod native;
 mod number;
+mod parked;
+mod parking;
+mod recent;
 mod rows;
 mod schema;
 mod shard;
+mod shards;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -27,7 +32,9 @@ use std::{path::Path, sync::Arc};
 use address::Address;
 pub use frozen::Freezer;
 use history::ClickHouseHistory;
-use writer::{Writer, runtime};
+pub use parking::{Parking, Place};
+use tokio::runtime::{Builder, Runtime};
+use writer::Writer;
 
 use super::{Database, Directory, Error, History, Moments, Owner, Store, Superuser};
 
@@ -109,4 +116,16 @@ impl Database for WithClickHouse {
     fn moments(&self) -> &Moments {
         self.site.moments()
     }
+}
+
+/// Made when first used: the connections live on it.
+fn runtime(slot: &mut Option<Runtime>) -> Result<&Runtime, Error> {
+    let made = match slot.take() {
+        Some(runtime) => runtime,
+        None => Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Error::Unavailable(format!("no event loop: {error}")))?,
+    };
+    Ok(slot.insert(made))
 }

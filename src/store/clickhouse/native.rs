@@ -41,8 +41,7 @@ impl Column {
     }
 
     pub(super) fn text(&mut self, value: &str) {
-        number(&mut self.bytes, value.len() as u64);
-        self.bytes.extend(value.as_bytes());
+        text(&mut self.bytes, value.as_bytes());
     }
 }
 
@@ -53,13 +52,79 @@ pub(super) fn block(rows: usize, columns: &[Column]) -> Vec<u8> {
     number(&mut bytes, columns.len() as u64);
     number(&mut bytes, rows as u64);
     for column in columns {
-        for text in [column.name, column.kind] {
-            number(&mut bytes, text.len() as u64);
-            bytes.extend(text.as_bytes());
-        }
+        text(&mut bytes, column.name.as_bytes());
+        text(&mut bytes, column.kind.as_bytes());
         bytes.extend(&column.bytes);
     }
     bytes
+}
+
+/// A column of a block that is read again: a slice for each row.
+struct Cells<'a> {
+    name: &'a str,
+    kind: &'a str,
+    cells: Vec<&'a [u8]>,
+}
+
+/// Reads a block of ours; nothing in it: no columns.
+fn columns(block: &[u8]) -> Result<Vec<Cells<'_>>, Error> {
+    let mut bytes = Rows(block);
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (count, rows) = (bytes.number()?, bytes.number()?);
+    let mut columns = Vec::new();
+    for _ in 0..count {
+        let [name, kind] = [bytes.slice()?, bytes.slice()?].map(std::str::from_utf8);
+        let broken = || Error::Unavailable("a block that is parked cannot be read".into());
+        let (name, kind) = (name.map_err(|_| broken())?, kind.map_err(|_| broken())?);
+        let mut cells = Vec::new();
+        for _ in 0..rows {
+            cells.push(match kind {
+                "Int64" | "UInt64" => bytes.take(8)?,
+                "UUID" => bytes.take(16)?,
+                "DateTime" => bytes.take(4)?,
+                "Date" => bytes.take(2)?,
+                "String" => bytes.slice()?,
+                _ => return Err(broken()),
+            });
+        }
+        columns.push(Cells { name, kind, cells });
+    }
+    Ok(columns)
+}
+
+/// A column of UUIDs of a block.
+pub(super) fn uuids(block: &[u8], name: &str) -> Result<Vec<Uuid>, Error> {
+    let columns = columns(block)?;
+    let cells = columns.into_iter().find(|column| column.name == name);
+    let cells = cells.map(|column| column.cells).unwrap_or_default();
+    cells.into_iter().map(|cell| Rows(cell).uuid()).collect()
+}
+
+/// The rows of a block that are to be kept; nothing where there are none.
+pub(super) fn only(block: &[u8], keep: &[bool]) -> Result<Vec<u8>, Error> {
+    let (columns, rows) = (columns(block)?, keep.iter().filter(|keep| **keep).count());
+    let mut bytes = Vec::with_capacity(block.len());
+    if rows == 0 {
+        return Ok(bytes);
+    }
+    number(&mut bytes, columns.len() as u64);
+    number(&mut bytes, rows as u64);
+    for Cells { name, kind, cells } in columns {
+        text(&mut bytes, name.as_bytes());
+        text(&mut bytes, kind.as_bytes());
+        for (cell, _) in cells.into_iter().zip(keep).filter(|(_, keep)| **keep) {
+            if kind == "String" { text(&mut bytes, cell) } else { bytes.extend(cell) }
+        }
+    }
+    Ok(bytes)
+}
+
+/// With its length before it.
+fn text(bytes: &mut Vec<u8>, text: &[u8]) {
+    number(bytes, text.len() as u64);
+    bytes.extend(text);
 }
 
 /// Seven bits a byte, the lowest first.
@@ -114,17 +179,24 @@ impl<'a> Rows<'a> {
     }
 
     pub(super) fn text(&mut self) -> Result<String, Error> {
-        let (mut length, mut shift) = (0_usize, 0);
+        Ok(String::from_utf8_lossy(self.slice()?).into_owned())
+    }
+
+    fn slice(&mut self) -> Result<&'a [u8], Error> {
+        let length = self.number()?;
+        self.take(length)
+    }
+
+    fn number(&mut self) -> Result<usize, Error> {
+        let (mut number, mut shift) = (0_usize, 0);
         loop {
             let byte = self.u8()?;
-            length |= usize::from(byte & 0x7f) << shift;
+            number |= usize::from(byte & 0x7f) << shift;
             shift += 7;
             if byte < 0x80 || shift > 28 {
-                break;
+                return Ok(number);
             }
         }
-        let text = String::from_utf8_lossy(self.take(length)?);
-        Ok(text.into_owned())
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn structure(columns: &[(&str, &str)]) -> String {
 }
 
 /// What all rows of a batch share.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) batch: Uuid,
     /// Seconds since 1970.
@@ -159,6 +159,7 @@ impl Blocks {
     pub(super) fn finish(&self) -> Part {
         Part {
             rows: self.activities.rows,
+            asked: false,
             activities: self.activities.bytes(),
             infos: self.infos.bytes(),
             events: self.events.bytes(),

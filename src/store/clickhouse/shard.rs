@@ -58,17 +58,20 @@ pub(super) struct Shard {
     replicas: Vec<Replica>,
     /// The one that worked last.
     preferred: usize,
+    /// How long to wait for one of them; none: as long as its connection does.
+    patience: Option<Duration>,
     activity: String,
     sessioninfo: String,
     event: String,
 }
 
 impl Shard {
-    pub(super) fn all(address: &Address) -> Vec<Shard> {
+    pub(super) fn all(address: &Address, patience: Option<Duration>) -> Vec<Shard> {
         let replica = |host: &String| Replica { link: Link::new(host, address), talents: None };
         let shard = |hosts: &Vec<String>| Shard {
             replicas: hosts.iter().map(replica).collect(),
             preferred: 0,
+            patience,
             activity: address.local("djaffar_activity"),
             sessioninfo: address.local("djaffar_sessioninfo"),
             event: address.local("djaffar_event"),
@@ -85,7 +88,7 @@ impl Shard {
     ) -> Result<(), Error> {
         let mut failed = None;
         for _ in 0..self.replicas.len() {
-            match self.take_here(part, stamp, tried).await {
+            match within(self.patience, self.take_here(part, stamp, tried)).await {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     let replica = self.replicas.get_mut(self.preferred);
@@ -123,6 +126,17 @@ impl Shard {
         replica.insert(&activity, part, stamp, &talents).await
     }
 
+    /// Whether one of its servers would take a block now.
+    pub(super) async fn is_there(&mut self) -> bool {
+        let table = self.activity.clone();
+        for replica in &mut self.replicas {
+            if within(self.patience, replica.is_writable(&table)).await == Ok(true) {
+                return true;
+            }
+        }
+        false
+    }
+
     fn replica(&mut self) -> Result<&mut Replica, Error> {
         let none = || Error::Unavailable("a shard without servers".into());
         self.replicas.get_mut(self.preferred).ok_or_else(none)
@@ -145,7 +159,7 @@ impl Shard {
                 .with("wanted_structure", "event_id UUID")
                 .with("wanted_format", "Native")
                 .table("wanted", &block);
-            match self.replica()?.link.ask(ask).await {
+            match within(self.patience, self.replica()?.link.ask(ask)).await {
                 Ok(answer) => {
                     let (mut rows, mut found) = (Rows(&answer), Vec::new());
                     while !rows.is_empty() {
@@ -161,6 +175,16 @@ impl Shard {
         }
         Err(failed.unwrap_or_else(|| Error::Unavailable("a shard without servers".into())))
     }
+}
+
+/// The work, for as long as there is patience.
+async fn within<T>(
+    patience: Option<Duration>,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let Some(patience) = patience else { return work.await };
+    let late = |_| Error::Unavailable(format!("no answer within {} s", patience.as_secs()));
+    tokio::time::timeout(patience, work).await.map_err(late)?
 }
 
 fn settings(mut ask: Ask, talents: &Talents) -> Ask {
@@ -214,6 +238,19 @@ impl Replica {
         };
         self.talents = Some(talents.clone());
         Ok(talents)
+    }
+
+    /// Whether it takes blocks: a replica without ZooKeeper takes none.
+    async fn is_writable(&mut self, table: &str) -> Result<bool, Error> {
+        let Talents { replicated, .. } = self.talents(table).await?;
+        let sql = match replicated {
+            true => format!(
+                "SELECT toUInt64(is_readonly) FROM system.replicas \
+                 WHERE database = currentDatabase() AND table = '{table}' FORMAT RowBinary"
+            ),
+            false => "SELECT toUInt64(0) FORMAT RowBinary".to_owned(),
+        };
+        Ok(Rows(&self.link.ask(Ask::query(sql)).await?).u64()? == 0)
     }
 
     /// Whether the batch is there. An error where this server cannot tell, and would not notice

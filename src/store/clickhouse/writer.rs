@@ -3,24 +3,24 @@
 //! A batch is checked, rid of what is stored already, numbered, cut up by shards, encoded and
 //! frozen on the spool's disk; only then is it tried. From there on it can only be finished, by
 //! this process or the next one: every shard takes its bytes, then the site's database takes the
-//! sessions and the cursor in one transaction.
+//! sessions and the cursor in one transaction. What a shard that is away would get is parked
+//! (`shards`) instead, if another one is there.
 
 use std::{
     collections::{HashMap, HashSet},
-    time::UNIX_EPOCH,
+    time::{Duration, UNIX_EPOCH},
 };
 
-use futures_util::future::join_all;
-use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
 use super::{
     super::{Batch, Cursor, Error, Moments, Store},
     address::Address,
-    frozen::{Freezer, Frozen},
+    frozen::{Freezer, Frozen, Part},
+    native,
     number::{self, Numbers},
     rows::{self, Blocks, Stamp},
-    shard::Shard,
+    shards::{Fresh, Pending, Shards},
 };
 use crate::activity::Activity;
 
@@ -30,10 +30,9 @@ const KNOWN_SESSIONS: usize = 65_536;
 /// Writes activities to ClickHouse, the rest to the site's database.
 pub(super) struct Writer {
     site: Box<dyn Store>,
-    shards: Vec<Shard>,
+    shards: Shards,
     freezer: Box<dyn Freezer>,
     moments: Moments,
-    runtime: Option<Runtime>,
     /// Whether what was frozen by the process before was looked at.
     thawed: bool,
     /// The segment of what is frozen.
@@ -48,15 +47,6 @@ pub(super) struct Writer {
     sessions: HashSet<String>,
 }
 
-/// A batch on its way.
-struct Pending {
-    frozen: Frozen,
-    /// The shards that have it.
-    done: Vec<bool>,
-    /// Whether a shard may have it unknown to us.
-    tried: bool,
-}
-
 impl Writer {
     pub(super) fn new(
         site: Box<dyn Store>,
@@ -66,10 +56,9 @@ impl Writer {
     ) -> Writer {
         Writer {
             site,
-            shards: Shard::all(address),
+            shards: Shards::new(address, freezer.parking()),
             freezer,
             moments,
-            runtime: None,
             thawed: false,
             frozen_of: None,
             pending: None,
@@ -83,16 +72,7 @@ impl Writer {
     /// Finishes what is frozen.
     fn settle(&mut self) -> Result<(), Error> {
         if !self.thawed {
-            if let Some(bytes) = self.freezer.load()? {
-                let frozen = Frozen::decode(&bytes)?;
-                self.last_id = frozen.last_id;
-                self.frozen_of = Some(frozen.cursor.segment);
-                if !self.is_stored(&frozen.cursor)? {
-                    let done = vec![false; frozen.parts.len()];
-                    self.pending = Some(Pending { frozen, done, tried: true });
-                }
-            }
-            self.thawed = true;
+            self.thaw()?;
         }
         let Some(mut pending) = self.pending.take() else { return Ok(()) };
         let settled = self.finish(&mut pending);
@@ -103,27 +83,36 @@ impl Writer {
         settled
     }
 
-    fn finish(&mut self, pending: &mut Pending) -> Result<(), Error> {
-        let Pending { frozen, done, tried } = pending;
-        if frozen.parts.len() != self.shards.len() {
-            return Err(Error::Schema(format!(
-                "a batch for {} shards is frozen in the spool, and activity_database names {}: \
-                 start once with the address as it was, until the spool is empty",
-                frozen.parts.len(),
-                self.shards.len()
-            )));
+    /// Finds what the process before froze and parked.
+    fn thaw(&mut self) -> Result<(), Error> {
+        let mut held = None;
+        let mut events = Vec::new();
+        if let Some(bytes) = self.freezer.load()? {
+            let frozen = Frozen::decode(&bytes)?;
+            self.last_id = frozen.last_id;
+            self.frozen_of = Some(frozen.cursor.segment);
+            for part in &frozen.parts {
+                events.extend(native::uuids(&part.events, "event_id")?);
+            }
+            if !self.is_stored(&frozen.cursor)? {
+                held = Some(frozen);
+            }
         }
-        let stamp = Stamp { batch: frozen.batch, stored_at: frozen.stored_at };
-        let (shards, tried) = (&mut self.shards, *tried);
-        let tries = shards.iter_mut().zip(&frozen.parts).zip(done).filter(|(_, done)| !**done).map(
-            |((shard, part), done)| async move {
-                shard.take(part, stamp, tried).await?;
-                *done = true;
-                Ok(())
-            },
-        );
-        let results: Vec<Result<(), Error>> = runtime(&mut self.runtime)?.block_on(join_all(tries));
-        results.into_iter().collect::<Result<(), Error>>()?;
+        let batch = held.as_ref().map(|frozen| frozen.batch);
+        let kept = self.shards.find(batch)?;
+        self.shards.remember(events);
+        self.pending = held.map(|frozen| {
+            let has = |shard| kept.iter().any(|(place, _)| place.shard as usize == shard);
+            let done = (0..frozen.parts.len()).map(has).collect();
+            Pending { frozen, done, kept, tried: true }
+        });
+        self.thawed = true;
+        Ok(())
+    }
+
+    fn finish(&mut self, pending: &mut Pending) -> Result<(), Error> {
+        self.shards.give(pending)?;
+        let Pending { frozen, kept, .. } = pending;
         let Frozen { cursor, sessions, .. } = &*frozen;
         let batch = Batch { activities: &[], sessions, cursor: *cursor };
         match self.site.write(&batch) {
@@ -135,6 +124,7 @@ impl Writer {
             result => drop(result?),
         }
         self.moved(*cursor);
+        self.shards.release(std::mem::take(kept));
         Ok(())
     }
 
@@ -154,36 +144,9 @@ impl Writer {
         Ok(position.is_some_and(|position| *position >= cursor.position))
     }
 
-    /// The activities that are to be stored: of those with the same `event_id` the first, and none
-    /// that is stored already.
-    fn fresh<'a>(&mut self, activities: &'a [Activity]) -> Result<Vec<&'a Activity>, Error> {
-        let mut wanted: Vec<HashSet<Uuid>> = vec![HashSet::new(); self.shards.len()];
-        let mut elsewhere = HashSet::new();
-        for activity in activities {
-            let Some(id) = activity.event_id else { continue };
-            if let Some(wanted) = wanted.get_mut(rows::shard(activity, self.shards.len())) {
-                wanted.insert(id);
-            }
-            if self.shards.len() > 1 && rows::is_newcomer(activity) {
-                elsewhere.insert(id);
-            }
-        }
-        for wanted in &mut wanted {
-            wanted.extend(&elsewhere);
-        }
-        let asked = self.shards.iter_mut().zip(&wanted).filter(|(_, wanted)| !wanted.is_empty());
-        let asked = asked.map(|(shard, wanted)| shard.known(wanted));
-        let mut known = HashSet::new();
-        for found in runtime(&mut self.runtime)?.block_on(join_all(asked)) {
-            known.extend(found?);
-        }
-        let is_fresh =
-            |activity: &&Activity| activity.event_id.is_none_or(|event_id| known.insert(event_id));
-        Ok(activities.iter().filter(is_fresh).collect())
-    }
-
     /// Cuts up, numbers and encodes a batch, and keeps it on the disk.
-    fn freeze(&mut self, batch: &Batch<'_>, fresh: &[&Activity]) -> Result<Pending, Error> {
+    fn freeze(&mut self, batch: &Batch<'_>, fresh: &Fresh<'_>) -> Result<Pending, Error> {
+        let Fresh { activities: fresh, asked } = fresh;
         let spool = batch.cursor.spool;
         if !self.numbers.contains_key(&spool) {
             let number = number::of_spool(&mut *self.site, spool)?;
@@ -196,7 +159,7 @@ impl Writer {
         self.last_id = ids.last().copied().unwrap_or(self.last_id);
         let stored_at = number::second_of(ids.first().copied().unwrap_or_default());
         let stamp = Stamp { batch: Uuid::new_v4(), stored_at };
-        let mut blocks: Vec<Blocks> = self.shards.iter().map(|_| Blocks::new()).collect();
+        let mut blocks: Vec<Blocks> = (0..self.shards.count()).map(|_| Blocks::new()).collect();
         let mut met = HashSet::new();
         for (activity, id) in fresh.iter().zip(ids) {
             let shard = rows::shard(activity, blocks.len());
@@ -215,12 +178,17 @@ impl Writer {
             last_id: self.last_id,
             cursor: batch.cursor,
             sessions: batch.sessions.to_vec(),
-            parts: blocks.iter().map(Blocks::finish).collect(),
+            parts: blocks
+                .iter()
+                .zip(asked)
+                .map(|(block, asked)| Part { asked: *asked, ..block.finish() })
+                .collect(),
         };
         self.freezer.freeze(&frozen.encode())?;
+        self.shards.remember(fresh.iter().filter_map(|activity| activity.event_id));
         self.frozen_of = Some(frozen.cursor.segment);
-        let done = frozen.parts.iter().map(|part| part.rows == 0).collect();
-        Ok(Pending { frozen, done, tried: false })
+        let done = frozen.parts.iter().map(|part| part.asked && part.is_empty()).collect();
+        Ok(Pending { frozen, done, kept: Vec::new(), tried: false })
     }
 
     /// Remembers the sessions of a batch that is stored.
@@ -252,16 +220,16 @@ impl Store for Writer {
         for activity in batch.activities {
             rows::check(activity, &self.moments)?;
         }
-        let fresh = self.fresh(batch.activities)?;
-        if fresh.is_empty() {
+        let fresh = self.shards.fresh(batch.activities)?;
+        if fresh.activities.is_empty() {
             self.site.write(&Batch { activities: &[], ..*batch })?;
             self.moved(batch.cursor);
             return Ok(0);
         }
         self.pending = Some(self.freeze(batch, &fresh)?);
         self.settle()?;
-        self.remember(&fresh);
-        Ok(fresh.len() as u64)
+        self.remember(&fresh.activities);
+        Ok(fresh.activities.len() as u64)
     }
 
     fn forget(&mut self, spool: Uuid, segments: &[Uuid]) -> Result<(), Error> {
@@ -277,16 +245,13 @@ impl Store for Writer {
         }
         Ok(())
     }
-}
 
-/// Made when first used: the connections live on it.
-pub(super) fn runtime(slot: &mut Option<Runtime>) -> Result<&Runtime, Error> {
-    let made = match slot.take() {
-        Some(runtime) => runtime,
-        None => Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Error::Unavailable(format!("no event loop: {error}")))?,
-    };
-    Ok(slot.insert(made))
+    fn parked(&self) -> u64 {
+        self.shards.parked().bytes()
+    }
+
+    fn unpark(&mut self, within: Duration) -> Result<(), Error> {
+        self.settle()?;
+        self.shards.parked().finish(within)
+    }
 }

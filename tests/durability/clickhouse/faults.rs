@@ -7,7 +7,7 @@ use std::{sync::atomic::Ordering, thread, time::Duration};
 
 use super::{super::setting, Fort};
 
-fn kills(default: u64) -> u64 {
+pub(super) fn kills(default: u64) -> u64 {
     setting("KILLS", default)
 }
 

@@ -1,6 +1,7 @@
 //! The guarantee where the activities go to ClickHouse: `tests/clickhouse/run` installs what these
 //! tests start.
 
+mod away;
 mod faults;
 mod proxy;
 mod servers;

@@ -1,0 +1,127 @@
+//! ClickHouse 18.16 beside `clickhouse-client` with `Native`, which is what it reads fastest.
+
+use std::{
+    fs::File,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use djaffar::{
+    drain,
+    spool::Frozen,
+    store::{Database, Error, Freezer, Settings, SqliteDatabase, WithClickHouse},
+};
+
+use crate::Rival;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+struct OnDisk(Frozen);
+
+impl Freezer for OnDisk {
+    fn load(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        self.0.load().map_err(|error| Error::Unavailable(error.to_string()))
+    }
+
+    fn freeze(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.0.keep(bytes).map_err(|error| Error::Unavailable(error.to_string()))
+    }
+}
+
+/// The server; killed when dropped.
+pub(crate) struct ClickHouse {
+    child: Child,
+    port: u16,
+    site: WithClickHouse,
+}
+
+impl ClickHouse {
+    pub(crate) fn start(folder: &Path) -> ClickHouse {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("a port").port();
+        drop(listener);
+        let folder = folder.canonicalize().expect("the folder");
+        let mut command = Command::new(format!("{ROOT}/tests/clickhouse/serve"));
+        command.arg("old").arg(folder.join("clickhouse")).arg(port.to_string());
+        let child = command.stdout(Stdio::null()).spawn().expect("tests/clickhouse/serve");
+        let site = SqliteDatabase::new(&folder.join("site.sqlite3"), Settings::default());
+        let freezer = Arc::new(move || Box::new(OnDisk(Frozen::new(&folder))) as Box<dyn Freezer>);
+        let url = format!("clickhouse://djaffar:se%2Fcret@127.0.0.1:{port}/default");
+        let site = WithClickHouse::new(Box::new(site), &url, None, freezer).expect("an address");
+        let server = ClickHouse { child, port, site };
+        while server.client("SELECT 1", None).is_err() {
+            thread::sleep(Duration::from_millis(100));
+        }
+        server
+    }
+
+    /// What `clickhouse-client` prints.
+    fn client(&self, sql: &str, input: Option<&Path>) -> Result<Vec<u8>, String> {
+        let program = format!("{ROOT}/.venvs/clickhouse-18.16/usr/bin/clickhouse-client");
+        let mut command = Command::new(program);
+        command.args(["--user=djaffar", "--password=se/cret", "--host=127.0.0.1"]);
+        command.arg(format!("--port={}", self.port + 1)).args(["--query", sql]);
+        command.stdin(match input {
+            Some(path) => File::open(path).expect("the rows").into(),
+            None => Stdio::null(),
+        });
+        let output = command.output().expect("clickhouse-client: run tests/clickhouse/run once");
+        match output.status.success() {
+            true => Ok(output.stdout),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
+    fn ask(&self, sql: &str) -> String {
+        let said = self.client(sql, None).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        String::from_utf8_lossy(&said).trim().to_owned()
+    }
+}
+
+impl Rival for ClickHouse {
+    fn name(&self) -> String {
+        format!("ClickHouse {}", self.ask("SELECT version()"))
+    }
+
+    fn database(&self) -> &dyn Database {
+        &self.site
+    }
+
+    fn options(&self) -> drain::Options {
+        drain::Options::for_large_batches()
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        vec![self.child.id()]
+    }
+
+    fn count(&self) -> u64 {
+        self.ask("SELECT count() FROM djaffar_activity").parse().expect("a number")
+    }
+
+    /// One file, which the client cuts up as it likes best.
+    fn prepare(&self, folder: &Path, _: usize) -> Vec<PathBuf> {
+        let path = folder.join("rows");
+        let rows = self.client("SELECT * FROM djaffar_activity FORMAT Native", None);
+        std::fs::write(&path, rows.expect("rows")).expect("a file");
+        self.ask("CREATE TABLE peer AS djaffar_activity");
+        vec![path]
+    }
+
+    fn load(&self, files: &[PathBuf]) -> &'static str {
+        for file in files {
+            self.client("INSERT INTO peer FORMAT Native", Some(file)).expect("inserted");
+        }
+        "client"
+    }
+}
+
+impl Drop for ClickHouse {
+    fn drop(&mut self) {
+        drop((self.child.kill(), self.child.wait()));
+    }
+}

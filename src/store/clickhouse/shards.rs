@@ -1,0 +1,223 @@
+//! All shards together: what they have already, what each of them takes, and which is left behind
+//! when it is away, so that the others go on. Knows no site's database and no cursor.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use super::{
+    super::Error,
+    address::Address,
+    frozen::{Frozen, Part},
+    parked::{Kept, Parked},
+    parking::{Parcel, Parking},
+    recent::{self, Recent},
+    rows::{self, Stamp},
+    runtime,
+    shard::Shard,
+};
+use crate::activity::Activity;
+
+/// For so long the others wait for a shard.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The shards, and what is parked for them.
+pub(super) struct Shards {
+    shards: Vec<Shard>,
+    /// Since when each of them fails.
+    failing: Vec<Option<Instant>>,
+    parked: Parked,
+    /// What was frozen last, to be known again while a shard cannot be asked.
+    recent: Recent,
+    runtime: Option<Runtime>,
+}
+
+/// A batch on its way.
+pub(super) struct Pending {
+    pub(super) frozen: Frozen,
+    /// The shards that have it, or have it parked.
+    pub(super) done: Vec<bool>,
+    /// What of it is parked, and may be given once the cursor has moved: before, the next process
+    /// may still find the batch frozen and ask for all of its rows.
+    pub(super) kept: Vec<Kept>,
+    /// Whether a shard may have it unknown to us.
+    pub(super) tried: bool,
+}
+
+/// What is to be stored of a batch.
+pub(super) struct Fresh<'a> {
+    pub(super) activities: Vec<&'a Activity>,
+    /// The shards that said what they have.
+    pub(super) asked: Vec<bool>,
+}
+
+impl Shards {
+    pub(super) fn new(address: &Address, parking: Option<Arc<dyn Parking>>) -> Shards {
+        let parked = Parked::new(address, parking);
+        Shards {
+            shards: Shard::all(address, parked.is_possible().then_some(PATIENCE)),
+            failing: vec![None; address.shards.len()],
+            parked,
+            recent: Recent::default(),
+            runtime: None,
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// What is parked.
+    pub(super) fn parked(&self) -> &Parked {
+        &self.parked
+    }
+
+    /// Finds what an earlier process parked, and returns what of it was cut from the batch that is
+    /// `held`: that is not given yet.
+    pub(super) fn find(&mut self, held: Option<Uuid>) -> Result<Vec<Kept>, Error> {
+        let (kept, events) = self.parked.find(held, recent::MOST)?;
+        self.remember(events);
+        Ok(kept)
+    }
+
+    /// These event_ids are on the disk by now.
+    pub(super) fn remember(&mut self, events: impl IntoIterator<Item = Uuid>) {
+        if self.shards.len() > 1 {
+            self.recent.extend(events);
+        }
+    }
+
+    /// The cursor is behind what these were cut from: the shards may get them.
+    pub(super) fn release(&mut self, kept: Vec<Kept>) {
+        self.parked.release(kept);
+    }
+
+    /// Has every shard take its part of a batch, or have it parked.
+    pub(super) fn give(&mut self, pending: &mut Pending) -> Result<(), Error> {
+        let Pending { frozen, done, kept, tried } = pending;
+        if frozen.parts.len() != self.shards.len() {
+            return Err(Error::Schema(format!(
+                "a batch for {} shards is frozen in the spool, and activity_database names {}: \
+                 start once with the address as it was, until the spool is empty",
+                frozen.parts.len(),
+                self.shards.len()
+            )));
+        }
+        let stamp = Stamp { batch: frozen.batch, stored_at: frozen.stored_at };
+        let behind = |shard, part: &Part| !part.asked || self.parked.waits(shard);
+        let now = |shard| frozen.parts.get(shard).is_some_and(|part| !behind(shard, part));
+        let (parts, tried, start) = (&frozen.parts, *tried, Instant::now());
+        let tries = self.shards.iter_mut().zip(parts).zip(&mut *done).enumerate();
+        let tries = tries.filter(|(shard, (_, done))| !**done && now(*shard)).map(
+            |(number, ((shard, part), done))| async move {
+                let taken = shard.take(part, stamp, tried).await;
+                *done = taken.is_ok();
+                (number, taken)
+            },
+        );
+        let results = runtime(&mut self.runtime)?.block_on(join_all(tries));
+        self.must_go_on(results, start)?;
+        for (number, part) in parts.iter().enumerate() {
+            let Some(done @ false) = done.get_mut(number) else { continue };
+            // An empty block asks again and again whether the shard is back.
+            if !part.is_empty() || !self.parked.waits(number) {
+                let shards = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+                let parcel = Parcel { shards, stamp, part: part.clone() };
+                kept.push(self.parked.keep(number, &parcel)?);
+            }
+            *done = true;
+        }
+        Ok(())
+    }
+
+    /// The activities that are to be stored: of those with the same `event_id` the first, and none
+    /// that is stored already; and which shards said so.
+    pub(super) fn fresh<'a>(&mut self, activities: &'a [Activity]) -> Result<Fresh<'a>, Error> {
+        let mut answered = vec![false; self.shards.len()];
+        let wanted = wanted(activities, answered.len());
+        let (start, parked) = (Instant::now(), &self.parked);
+        let asked = self.shards.iter_mut().zip(&wanted).enumerate();
+        let asked = asked.filter(|(shard, (_, ids))| !ids.is_empty() && !parked.waits(*shard));
+        let asked =
+            asked.map(|(number, (shard, ids))| async move { (number, shard.known(ids).await) });
+        let mut known = HashSet::new();
+        let mut results = Vec::new();
+        for (shard, found) in runtime(&mut self.runtime)?.block_on(join_all(asked)) {
+            if let Some(answered) = answered.get_mut(shard) {
+                *answered = found.is_ok();
+            }
+            results.push((shard, found.map(|found| known.extend(found))));
+        }
+        self.must_go_on(results, start)?;
+        for (answered, wanted) in answered.iter_mut().zip(&wanted) {
+            *answered |= wanted.is_empty();
+        }
+        if answered.contains(&false) {
+            let ids = activities.iter().filter_map(|activity| activity.event_id);
+            known.extend(ids.filter(|id| self.recent.contains(id)));
+        }
+        let is_fresh =
+            |activity: &&Activity| activity.event_id.is_none_or(|event_id| known.insert(event_id));
+        Ok(Fresh { activities: activities.iter().filter(is_fresh).collect(), asked: answered })
+    }
+
+    /// Whether it is no matter that some of these shards failed: they have for a while, and another
+    /// one is there. Else the first error.
+    fn must_go_on(
+        &mut self,
+        results: Vec<(usize, Result<(), Error>)>,
+        start: Instant,
+    ) -> Result<(), Error> {
+        let mut failed = Vec::new();
+        for (shard, result) in results {
+            let Some(since) = self.failing.get_mut(shard) else { continue };
+            match result {
+                Ok(()) => *since = None,
+                Err(error) => failed.push((since.get_or_insert(start).elapsed(), shard, error)),
+            }
+        }
+        let is_long = failed.iter().all(|(since, ..)| *since >= PATIENCE);
+        let Some((_, _, error)) = failed.first() else { return Ok(()) };
+        if !is_long || !self.parked.is_possible() || !self.is_one_there(&failed)? {
+            return Err(error.clone());
+        }
+        for (_, shard, error) in failed {
+            let shard = shard + 1;
+            tracing::warn!(shard, %error, "the shard is away: what is its is parked, others go on");
+        }
+        Ok(())
+    }
+
+    /// Whether a shard takes blocks that is not among these.
+    fn is_one_there(&mut self, failed: &[(Duration, usize, Error)]) -> Result<bool, Error> {
+        let away = |shard| failed.iter().any(|it| it.1 == shard) || self.parked.waits(shard);
+        let others = self.shards.iter_mut().enumerate().filter(|(shard, _)| !away(*shard));
+        let asked = join_all(others.map(|(_, shard)| shard.is_there()));
+        Ok(runtime(&mut self.runtime)?.block_on(asked).contains(&true))
+    }
+}
+
+/// The event_ids that each shard is to be asked for.
+fn wanted(activities: &[Activity], shards: usize) -> Vec<HashSet<Uuid>> {
+    let mut wanted: Vec<HashSet<Uuid>> = vec![HashSet::new(); shards];
+    let mut elsewhere = HashSet::new();
+    for activity in activities {
+        let Some(id) = activity.event_id else { continue };
+        if let Some(wanted) = wanted.get_mut(rows::shard(activity, shards)) {
+            wanted.insert(id);
+        }
+        if shards > 1 && rows::is_newcomer(activity) {
+            elsewhere.insert(id);
+        }
+    }
+    for wanted in &mut wanted {
+        wanted.extend(&elsewhere);
+    }
+    wanted
+}
