@@ -129,7 +129,7 @@ fn a_secret_key_that_anybody_knows() {
     let insecure = "django-insecure-0123456789-abcdefghijklmnopqrstuvwxyz";
     fs::write(site.path("djaffar.secret-key"), insecure).unwrap();
     let output = site.serve_fails();
-    fails(&output, 78, "placeholder");
+    fails(&output, 78, "startproject");
     assert!(!String::from_utf8_lossy(&output.stderr).contains(insecure), "the key is not shown");
 }
 
