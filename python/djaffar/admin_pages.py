@@ -13,10 +13,11 @@ from django.contrib.auth import get_user_model
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.text import Truncator
+
+from djaffar.queries import date_now
 
 #: Activities on a page, and in a user's timeline.
 PAGE = 100
@@ -49,7 +50,7 @@ class Days(admin.SimpleListFilter):
         if self.value() == "all":
             return queryset
         days = int(self.value() or 7)
-        return queryset.filter(date__gte=timezone.now() - timedelta(days=days))
+        return queryset.filter(date__gte=date_now() - timedelta(days=days))
 
 
 class TextFilter(admin.SimpleListFilter):

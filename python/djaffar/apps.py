@@ -20,6 +20,10 @@ class DjaffarConfig(AppConfig):
         checks.register()
         add_to_user()
         user_logged_in.connect(visitors.on_login, dispatch_uid="djaffar.visitor")
-        user = get_user_model()
-        post_delete.connect(visitors.forget_user, user, dispatch_uid="djaffar.visitor")
+        # A user that is deleted by another name of the table (a proxy) is sent as one of these.
+        # Without a sender, Django would fetch all rows of the site before it deletes them.
+        users = get_user_model()._meta.concrete_model
+        for model in self.apps.get_models():
+            if model._meta.concrete_model is users:
+                post_delete.connect(visitors.forget_user, model, dispatch_uid="djaffar.visitor")
         pre_save.connect(visitors.name_visitor, SessionInfo, dispatch_uid="djaffar.visitor")

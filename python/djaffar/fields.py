@@ -6,11 +6,20 @@ from django.db import models, router
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
 
 
+def are_apart(model: type[models.Model], other: type[models.Model], using: str) -> bool:
+    """Whether the rows of ``model`` that refer to those of ``other`` in the database ``using`` are
+    in another one. Each database that has both tables refers to itself, whatever is routed.
+    """
+    return using == router.db_for_write(other) != router.db_for_write(model)
+
+
 def set_null(collector: Any, field: Any, rows: Any, using: str) -> None:
     """``SET_NULL`` where the rows are in the same database; else :mod:`djaffar.visitors` does it,
     for a relation is looked for in the database of what is deleted.
     """
-    if router.db_for_write(field.model) == using:
+    if are_apart(field.model, field.remote_field.model, using):
+        return
+    if router.allow_migrate_model(using, field.model):
         models.SET_NULL(collector, field, rows, using)
 
 

@@ -17,11 +17,14 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import router, transaction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
-from djaffar import _djaffar, options, visitors
+from djaffar import visitors
+from djaffar.head import head_of
+from djaffar.queries import date_now
 
 log = logging.getLogger("djaffar")
 
@@ -79,31 +82,28 @@ def _log_safely(request: HttpRequest, response: HttpResponseBase) -> None:
         before = response.headers.get("Server-Timing")
         response.headers["Server-Timing"] = f"{before}, {told}" if before else told
     except Exception:
-        log.exception("the page view of %s could not be stored", request.path)
+        log.exception("the page view of %r could not be stored", request.path)
 
 
 def _log(request: HttpRequest, event_id: uuid.UUID) -> None:
     from djaffar.models import Activity, SessionInfo
 
-    peer = request.META.get("REMOTE_ADDR", "")
-    names = ["X-Forwarded-For", "Forwarded"]
-    headers = [(name, request.headers[name]) for name in names if name in request.headers]
-    sent = _djaffar.Request(headers, peer, options.networks(), 0)
+    sent = head_of(request)
     key, visitor, user = _who(request)
     now = timezone.now()
     Activity.objects.create(
         user_id=user,
         session_id=key,
         ip_address=sent.address,
-        date=now,
+        date=date_now(),
         received_at=now,
         path=_plain(request.path, 2000),
-        referer=_plain(request.headers.get("Referer", ""), 2000),
+        referer=_plain(sent.referer, 2000),
         event_id=event_id,
         properties=_route(request),
     )
     if key is not None:
-        agent = _plain(request.headers.get("User-Agent", ""), 1000)
+        agent = _plain(sent.user_agent, 1000)
         info = {"user_agent": agent, "visitor": visitor, "created_at": now}
         SessionInfo.objects.get_or_create(session_id=key, defaults=info)
 
@@ -119,16 +119,34 @@ def _who(request: HttpRequest) -> tuple[str | None, str | None, Any]:
     if not cookie:
         return None, None, None
     session = import_module(settings.SESSION_ENGINE).SessionStore(cookie)
+    _only_read(session)
     alone = HttpRequest()
     alone.session = session  # type: ignore[attr-defined]
     visitor = session.get(visitors.VISITOR)
     if session.session_key is None:
         return None, None, None
-    # Django flushes a session whose password is no longer right; that is not ours to do.
-    session.flush = lambda: None  # type: ignore[method-assign]
     user = get_user(alone)
     key = visitors.key_of(session)
     return key, visitor or key, user.pk if user.is_authenticated else None
+
+
+def _only_read(session: SessionBase) -> None:
+    """Takes from our session what would change the visitor's.
+
+    Django flushes a session whose password is no longer right, gives another key to one of an
+    older SECRET_KEY, and replaces an expired file: the page does that, whose cookie it is.
+    """
+
+    def nothing(*_: Any, **__: Any) -> None:
+        """What is there stays."""
+
+    def create() -> None:
+        session._session_key = None  # type: ignore[attr-defined]
+
+    # Not in a class of our own: the name of the engine's is in the signature of the session.
+    for name in ["cycle_key", "delete", "flush", "save"]:
+        setattr(session, name, nothing)
+    session.create = create  # type: ignore[method-assign]
 
 
 def _route(request: HttpRequest) -> dict[str, str] | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from datetime import timezone as zones
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Count
 from django.db.models.functions import Coalesce, NullIf
@@ -92,11 +94,20 @@ def group_visits(rows: Iterable[tuple[str, datetime, Any, str]]) -> Iterator[Vis
         yield visit
 
 
+def date_now() -> datetime:
+    """Now, as ``date`` has it."""
+    return _as_date(datetime.now(zones.utc))
+
+
 def moment(when: Moment) -> datetime:
-    """A moment, a day's beginning, or so long ago."""
+    """A moment, a day's beginning, or so long ago. One without a zone is taken as it is."""
     if isinstance(when, timedelta):
-        return timezone.now() - when
+        return date_now() - when
     if not isinstance(when, datetime):
-        when = datetime.combine(when, time.min)
-        return timezone.make_aware(when) if timezone.now().tzinfo else when
-    return when
+        when = timezone.make_aware(datetime.combine(when, time.min))
+    return _as_date(when) if timezone.is_aware(when) else when
+
+
+def _as_date(when: datetime) -> datetime:
+    """``date`` has the digits of UTC where Django keeps local times (``USE_TZ = False``)."""
+    return when if settings.USE_TZ else when.astimezone(zones.utc).replace(tzinfo=None)

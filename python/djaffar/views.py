@@ -4,7 +4,6 @@ What was posted is read and judged by the server's own code (``djaffar._djaffar`
 it is asked of Django, and only Django writes.
 """
 
-import time
 from typing import Any
 
 from django.conf import settings
@@ -19,9 +18,7 @@ from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
 from djaffar import _djaffar, authentication, options, store
-
-#: The headers that the server's code judges.
-HEADERS = ["User-Agent", "Referer", "X-Forwarded-For", "Forwarded", "Origin", "Sec-Fetch-Site"]
+from djaffar.head import head_of
 
 #: What Django REST framework tells of 0.1.10's endpoint.
 DESCRIPTION = {
@@ -90,7 +87,7 @@ activity_detail = ActivityDetail.as_view()
 
 
 def _post(request: HttpRequest) -> HttpResponse:
-    sent = _head(request)
+    sent = head_of(request)
     body = _body(request)
     foreign = sent.origin(request.get_host(), options.origins()) == "foreign"
     if foreign and settings.SESSION_COOKIE_NAME in request.COOKIES:
@@ -117,12 +114,6 @@ def _post(request: HttpRequest) -> HttpResponse:
     ]
     duplicates = len(activities) - accepted
     return JsonResponse({"accepted": accepted, "duplicates": duplicates, "rejected": rejected})
-
-
-def _head(request: HttpRequest) -> _djaffar.Request:
-    headers = [(name, request.headers[name]) for name in HEADERS if name in request.headers]
-    peer = request.META.get("REMOTE_ADDR", "")
-    return _djaffar.Request(headers, peer, options.networks(), time.time_ns() // 1000)
 
 
 def _body(request: HttpRequest) -> bytes:

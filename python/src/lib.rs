@@ -1,8 +1,8 @@
 //! `djaffar._djaffar`: what the Django app takes from the crate, and the command line.
 //!
 //! The app reads, validates and judges a request by the same code as the server: [`activity`](djaffar::activity) for
-//! bodies and fields, [`http`](djaffar::http) for addresses and origins. It stores through
-//! Django's ORM: nothing here but [`main`] opens a database, and that only in a process of its
+//! bodies and fields, [`http`](djaffar::http) for addresses and origins, [`auth`](djaffar::auth)
+//! for the keys of sessions that the server made. It stores through Django's ORM: nothing here but [`main`] opens a database, and that only in a process of its
 //! own. This crate knows Python; it knows no Django.
 
 mod posted;
@@ -11,6 +11,7 @@ mod tracker;
 
 use std::io::Write;
 
+use djaffar::auth::{key::SessionKey, mint, signing::Keys};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
@@ -45,6 +46,14 @@ fn trouble(toml: &str) -> Option<String> {
     djaffar::config::Config::parse(toml).err().map(|error| error.to_string())
 }
 
+/// Whether `djaffar serve` made this session key, under one of these secrets, however long ago.
+#[pyfunction]
+fn is_minted(key: &str, secret_key: &str, fallbacks: Vec<String>) -> bool {
+    let fallbacks = fallbacks.iter().map(|secret| secret.as_str().into()).collect();
+    let keys = Keys::new(secret_key.into(), fallbacks);
+    SessionKey::parse(key).is_some_and(|key| mint::is_ours(&key, &keys))
+}
+
 /// What the Django app takes from Rust.
 #[pymodule(gil_used = false)]
 fn _djaffar(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -57,6 +66,7 @@ fn _djaffar(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Invalid>()?;
     module.add_class::<Request>()?;
     module.add_class::<tracker::Tracker>()?;
+    module.add_function(wrap_pyfunction!(is_minted, module)?)?;
     module.add_function(wrap_pyfunction!(trouble, module)?)?;
     module.add_function(wrap_pyfunction!(main, module)?)
 }

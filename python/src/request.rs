@@ -23,13 +23,13 @@ pub(crate) struct Request {
 
 #[pymethods]
 impl Request {
-    /// `headers`: name and value of those that count. `peer`: the other end of the connection; a
+    /// `headers`: name and value of those that count; as bytes, for a header has no encoding. `peer`: the other end of the connection; a
     /// blank one is a Unix socket, which only a program of this machine can have opened.
     /// `trusted_proxy`: networks whose X-Forwarded-For is believed.
     /// `now`: our clock when it came in, in microseconds since 1970.
     #[new]
     fn new(
-        headers: Vec<(String, String)>,
+        headers: Vec<(String, Vec<u8>)>,
         peer: &str,
         trusted_proxy: Vec<String>,
         now: Micros,
@@ -44,7 +44,7 @@ impl Request {
         for (name, value) in headers {
             // What cannot be in a header is not there.
             if let Ok(name) = HeaderName::try_from(name)
-                && let Ok(value) = HeaderValue::from_bytes(value.as_bytes())
+                && let Ok(value) = HeaderValue::try_from(value)
             {
                 map.append(name, value);
             }
@@ -57,6 +57,18 @@ impl Request {
     #[getter]
     fn address(&self) -> String {
         self.client.address.to_string()
+    }
+
+    /// What it says of the page.
+    #[getter]
+    fn referer(&self) -> &str {
+        &self.client.referer
+    }
+
+    /// What it says of the browser.
+    #[getter]
+    fn user_agent(&self) -> &str {
+        &self.client.user_agent
     }
 
     /// What a body holds: one activity, or a list of them for a batch; each may be invalid by

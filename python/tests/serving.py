@@ -73,7 +73,7 @@ class Site:
             "SITE_USER_MODEL": self.user_model,
             "SITE_SETTINGS": json.dumps(self.settings),
         }
-        if self.settings.get("DATABASE_ROUTERS"):
+        if "DATABASE_ROUTERS" in self.settings:
             history = {**self.database, "NAME": str(self.folder / "history")}
             environment["SITE_HISTORY"] = json.dumps(history)
         return {"env": environment, "cwd": self.folder, "text": True}

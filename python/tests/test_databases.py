@@ -12,6 +12,7 @@ from django.contrib.sessions.models import Session
 from django.db import connections
 from django.test import Client
 from djaffar.models import Activity, SessionInfo
+from members.models import Member
 client = Client(headers={"Host": "127.0.0.1"})
 def log(path):
     data = {"date": "2026-01-01T00:00:00Z", "path": path}
@@ -26,7 +27,10 @@ def tables(alias):
         return connections[alias].introspection.table_names(cursor)
 [before, after, view] = Activity.objects.order_by("id")
 name, session = after.user.username, after.session is not None
-User.objects.get().delete()
+anna = User.objects.create_user("anna")
+Activity.objects.create(date=view.date, path="/zoe", user_id=anna.pk)
+anna.delete()
+Member.objects.get().delete()
 Session.objects.all().delete()
 print(json.dumps({
     "users": [before.user_id, name, view.user_id],
@@ -49,7 +53,7 @@ def test_the_history_may_live_in_a_database_of_its_own(tmp_path):
         "djaffar.middleware.PageViewMiddleware",
     ]
     apart = {"DATABASE_ROUTERS": ["people.routers.Apart"], "MIDDLEWARE": middleware}
-    site = Site(tmp_path, **apart)
+    site = Site(tmp_path, EXTRA_APPS=["members"], **apart)
     # Each request in a transaction of the site's own database, which ours is none of.
     site.database["ATOMIC_REQUESTS"] = True
     site.manage("migrate", "-v0", "--run-syncdb")
@@ -60,6 +64,31 @@ def test_the_history_may_live_in_a_database_of_its_own(tmp_path):
     assert said["users"] == [None, "jeff", 1]
     assert said["session"] is True
     assert (said["visitors"], said["infos"]) == (1, 2)
-    assert said["left"] == [["/anonymous", None], ["/jeff", None], ["/page/", None]]
+    left = ["/anonymous", "/jeff", "/page/", "/zoe"]
+    assert said["left"] == [[path, None] for path in left], "also by another name of the table"
     assert said["paths"] == ["/anonymous", 1]
-    assert said["visits"] == 2
+    assert said["visits"] == 3
+
+
+ARCHIVE = """
+import json
+from datetime import datetime, timezone
+from django.contrib.auth.models import User
+from djaffar.models import Activity
+left = {}
+for alias in ("default", "history"):
+    user = User.objects.using(alias).create(pk=1, username="jeff")
+    date = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    Activity.objects.using(alias).create(date=date, path="/", user_id=1)
+User.objects.using("history").get().delete()
+for alias in ("default", "history"):
+    left[alias] = list(Activity.objects.using(alias).values_list("user", flat=True))
+print(json.dumps(left))
+"""
+
+
+def test_each_database_with_users_has_a_history_of_its_own(tmp_path):
+    site = Site(tmp_path, DATABASE_ROUTERS=[])
+    site.manage("migrate", "-v0", "--run-syncdb")
+    site.manage("migrate", "-v0", "--run-syncdb", "--database=history")
+    assert json.loads(site.script(ARCHIVE)) == {"default": [1], "history": [None]}

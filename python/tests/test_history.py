@@ -7,6 +7,8 @@ from djaffar.models import Activity, SessionInfo
 from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
+from django.utils.http import int_to_base36
 
 pytestmark = pytest.mark.django_db
 ENGINES = ["db", "cached_db", "cache", "file", "signed_cookies"]
@@ -63,6 +65,33 @@ def test_a_session_that_django_made_keeps_its_visitor(client, post, jeff, known)
     client.get("/login/?name=jeff&password=pw")
     post("/later")
     assert visitors() == {before}
+
+
+def test_a_new_key_makes_no_visitor_of_one_who_came_by_a_login(engine, client, post, jeff):
+    """A password that is changed gives the session another key, and so does a rotated key."""
+    client.get("/login/?name=jeff&password=pw")
+    post("/before")
+    client.get("/rekey/")
+    post("/after")
+    [visitor] = visitors()
+    assert visitor
+
+
+def minted(secret):
+    """A key as the server makes them (src/auth/mint.rs)."""
+    body = "00k3y" + "r" * 16
+    mac = salted_hmac("djaffar.auth.mint", body, secret, algorithm="sha256").digest()
+    return body + int_to_base36(int.from_bytes(mac[:16], "big"))[-11:]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_visitor_is_not_what_a_cookie_says(client, post, jeff, settings, ours):
+    """But the server may still be about to store what it made; it signs its keys."""
+    cookie = minted(settings.SECRET_KEY) if ours else "i" * 32
+    client.cookies["sessionid"] = cookie
+    client.get("/login/?name=jeff&password=pw")
+    post()
+    assert visitors() == {cookie if ours else client.session.session_key}
 
 
 def test_the_session_is_there_while_it_lives(client, post):

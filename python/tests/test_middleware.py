@@ -1,10 +1,12 @@
 """Page views that reach Django are logged where the site asks for it, once, and unnoticed."""
 
+import os
 import re
 
 import pytest
 from asgiref.sync import async_to_sync
 from djaffar.models import Activity
+from django.contrib.sessions.backends.file import SessionStore
 from django.contrib.sessions.models import Session
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +51,31 @@ def test_a_dead_session_or_a_changed_password_is_nobody(client, jeff):
     assert Session.objects.count() == 1, "what Django would do to the session, it does itself"
 
 
+def test_a_rotated_key_logs_nobody_out(client, jeff, settings):
+    """Django gives such a session another key, which only the page's own can tell the browser."""
+    client.force_login(jeff)
+    key = client.session.session_key
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another-key-0123456789-abcdefghijklmnopqrst"
+    for _ in range(2):
+        assert not client.get("/page/").cookies
+    assert [session.session_key for session in Session.objects.all()] == [key]
+    rows = Activity.objects.values_list("user", "session_id")
+    assert list(rows) == [(jeff.pk, key), (jeff.pk, key)]
+
+
+def test_an_expired_file_begins_no_session(client, settings, monkeypatch, tmp_path):
+    """Django's engine makes another file as soon as it reads such a one."""
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.file"
+    monkeypatch.setattr(SessionStore, "_storage_path", str(tmp_path), raising=False)
+    assert client.session.session_key
+    [file] = tmp_path.iterdir()
+    os.utime(file, (0, 0))
+    assert not client.get("/page/").cookies
+    assert list(tmp_path.iterdir()) == [file]
+    assert Activity.objects.get().session_id is None
+
+
 @pytest.mark.parametrize(
     ("method", "path", "headers"),
     [
@@ -85,9 +112,21 @@ def test_an_error_of_ours_breaks_no_page(client, monkeypatch, caplog):
     assert "could not be stored" in caplog.text
 
 
-def test_nul_and_length(client):
-    client.get("/page/?" + "x" * 3000, headers={"Referer": "/\0" + "r" * 3000})
-    assert len(Activity.objects.get().referer) == 2000
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("/" + "r" * 3000, "/" + "r" * 1999),
+        # As a web server hands over the bytes of a header.
+        ("/käse €".encode().decode("latin-1"), "/käse €"),
+        ("/caf\xe9", "/café"),
+        ("/\0", ""),
+    ],
+)
+def test_headers_are_read_as_the_server_does(client, post, jeff, sent, kept):
+    client.force_login(jeff)
+    client.get("/page/?" + "x" * 3000, headers={"Referer": sent, "User-Agent": sent})
+    [row] = Activity.objects.all()
+    assert (row.referer, row.info.user_agent) == (kept, kept[:1000])
 
 
 @pytest.mark.django_db(transaction=True)

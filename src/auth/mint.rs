@@ -58,6 +58,11 @@ pub fn is_fresh(key: &SessionKey, keys: &Keys, now: Micros) -> bool {
     made(key, keys).is_some_and(|made| made - now <= AHEAD && now - made < FRESH)
 }
 
+/// Whether `key` is one of ours, however old.
+pub fn is_ours(key: &SessionKey, keys: &Keys) -> bool {
+    made(key, keys).is_some()
+}
+
 /// The start of the minute in which we made `key`; `None` if we did not.
 fn made(key: &SessionKey, keys: &Keys) -> Option<Micros> {
     let key = key.as_str();
@@ -154,6 +159,7 @@ mod tests {
         check(minute, minute - AHEAD, true);
         check(minute, minute - AHEAD - 1, false);
         check(minute, minute + 365 * 24 * 60 * MINUTE, false);
+        assert!(is_ours(&parsed(&mint(&keys, minute)), &keys));
         // The first minute, and the last one that can be written.
         check(EPOCH, EPOCH, true);
         check(EPOCH + LAST_MINUTE * MINUTE, EPOCH + LAST_MINUTE * MINUTE, true);
@@ -188,6 +194,7 @@ mod tests {
             bytes[at] = if bytes[at] == b'a' { b'b' } else { b'a' };
             let changed = String::from_utf8(bytes).unwrap();
             assert!(!is_fresh(&parsed(&changed), &keys, NOW), "{at}");
+            assert!(!is_ours(&parsed(&changed), &keys), "{at}");
         }
         assert!(!is_fresh(&parsed(&key[..31]), &keys, NOW));
         assert!(!is_fresh(&parsed(&format!("{key}0")), &keys, NOW));

@@ -21,6 +21,11 @@ def log_out(request):
     return HttpResponse()
 
 
+def rekey(request):
+    request.session.cycle_key()
+    return HttpResponse()
+
+
 def broken(request):
     raise RuntimeError("broken")
 
@@ -33,4 +38,5 @@ urlpatterns = [
     path("broken/", broken),
     path("login/", log_in),
     path("logout/", log_out),
+    path("rekey/", rekey),
 ]

@@ -1,0 +1,1 @@
+"""Users by another name, as a proxy of Django's."""
