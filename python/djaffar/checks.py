@@ -11,9 +11,11 @@ from django.conf import settings
 from django.core.checks import Tags, Warning
 from django.core.checks import register as register_check
 from django.db import connections, router
+from django.middleware.cache import UpdateCacheMiddleware
 from django.urls import NoReverseMatch, reverse
 
 from djaffar import _djaffar, options, server, server_sessions
+from djaffar.middleware import PageViewMiddleware
 from djaffar.models import Activity
 
 #: The first version without the fault of WAL mode (sqlite.org/wal.html, "WAL-reset").
@@ -22,7 +24,7 @@ SOUND_SQLITE = (3, 51, 3)
 
 def register() -> None:
     register_check(url, Tags.urls)
-    for check in (proxy, engine, sqlite):
+    for check in (proxy, engine, sqlite, cache):
         register_check(check, "djaffar", deploy=True)
 
 
@@ -84,6 +86,21 @@ def sqlite(**_: Any) -> list[Warning]:
         return []
     command = str(database.get("OPTIONS", {}).get("init_command", ""))
     return _two_sqlites() if "wal" in command.lower() else []
+
+
+def cache(**_: Any) -> list[Warning]:
+    """A page out of the cache of the site reaches no other middleware."""
+    if not options.middleware(PageViewMiddleware) or not options.middleware(UpdateCacheMiddleware):
+        return []
+    return [
+        Warning(
+            "PageViewMiddleware and UpdateCacheMiddleware are in MIDDLEWARE: the views of pages "
+            "that the cache may keep are not logged.",
+            hint="Log them with the tracker, or mark the pages as private: cache_control(private="
+            "True).",
+            id="djaffar.W005",
+        )
+    ]
 
 
 def wal() -> list[Warning]:

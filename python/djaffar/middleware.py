@@ -20,13 +20,18 @@ from django.contrib.auth import get_user
 from django.contrib.sessions.backends.base import SessionBase
 from django.db import router, transaction
 from django.http import HttpRequest, HttpResponseBase
+from django.middleware.cache import UpdateCacheMiddleware
 from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
 
-from djaffar import visitors
+from djaffar import options, visitors
 from djaffar.head import head_of
 from djaffar.queries import date_now
 
 log = logging.getLogger("djaffar")
+
+#: What a browser shows as a page, of its own or in a frame (Sec-Fetch-Dest).
+DOCUMENTS = ["document", "iframe", "frame"]
 
 
 class PageViewMiddleware:
@@ -37,6 +42,8 @@ class PageViewMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
+        # The cache of the site keeps a page with our header, unless it is private.
+        self.cached = bool(options.middleware(UpdateCacheMiddleware))
         if iscoroutinefunction(get_response):
             markcoroutinefunction(self)
 
@@ -44,31 +51,42 @@ class PageViewMiddleware:
         if iscoroutinefunction(self):
             return self._acall(request)
         response = self.get_response(request)
-        if _is_page_view(request, response):
+        if _is_page_view(request, response, self.cached):
             _log_safely(request, response)
         return response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         response = await self.get_response(request)
-        if _is_page_view(request, response):
+        if _is_page_view(request, response, self.cached):
             await sync_to_async(_log_safely)(request, response)
         return response
 
 
-def _is_page_view(request: HttpRequest, response: HttpResponseBase) -> bool:
-    """An HTML page, shown to one person: a cache would show its id to many."""
-    headers = response.headers
-    caching = [word.strip() for word in headers.get("Cache-Control", "").lower().split(",")]
-    shared = any(word == "public" or word.startswith("s-maxage") for word in caching)
-    prefetched = "prefetch" in request.headers.get("Sec-Purpose", "")
+def _is_page_view(request: HttpRequest, response: HttpResponseBase, cached: bool) -> bool:
+    """An HTML page that a browser shows, to one person."""
+    sent, headers = request.headers, response.headers
     return (
         request.method == "GET"
         and response.status_code == 200
         and headers.get("Content-Type", "").startswith("text/html")
-        and request.headers.get("X-Requested-With") != "XMLHttpRequest"
-        and not shared
-        and not prefetched
+        # What a script fetches is a part of a page; older browsers do not say what it is for.
+        and sent.get("Sec-Fetch-Dest", "document") in DOCUMENTS
+        and sent.get("X-Requested-With") != "XMLHttpRequest"
+        and "HX-Request" not in sent
+        and "prefetch" not in sent.get("Sec-Purpose", "")
+        and not _may_be_shared(response, cached)
     )
+
+
+def _may_be_shared(response: HttpResponseBase, cached: bool) -> bool:
+    """Whether a cache may show it, with its id, to many (RFC 9111, 3); ``cached``: by the site."""
+    words = response.headers.get("Cache-Control", "").lower().split(",")
+    words = {word.partition("=")[0].strip() for word in words}
+    if words & {"public", "s-maxage"}:
+        return True
+    if words & {"private", "no-store"}:
+        return False
+    return cached or "max-age" in words or "Expires" in response.headers
 
 
 def _log_safely(request: HttpRequest, response: HttpResponseBase) -> None:
@@ -115,19 +133,25 @@ def _plain(text: str, limit: int) -> str:
 
 def _who(request: HttpRequest) -> tuple[str | None, str | None, Any]:
     """Session, visitor and user, read from a session of our own: the page's is not touched."""
+    user = getattr(request, "user", None)
+    # Django's own looks into the page's session as soon as it is asked for anything.
+    named = user if type(user) is not SimpleLazyObject else None
     cookie = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
     if not cookie:
-        return None, None, None
-    session = import_module(settings.SESSION_ENGINE).SessionStore(cookie)
-    _only_read(session)
+        return None, None, _key_of(named)
     alone = HttpRequest()
-    alone.session = session  # type: ignore[attr-defined]
+    alone.session = session = import_module(settings.SESSION_ENGINE).SessionStore(cookie)
+    _only_read(session)
     visitor = session.get(visitors.VISITOR)
     if session.session_key is None:
-        return None, None, None
-    user = get_user(alone)
+        return None, None, _key_of(named)
+    user = get_user(alone) if named is None else named
     key = visitors.key_of(session)
-    return key, visitor or key, user.pk if user.is_authenticated else None
+    return key, visitor or key, _key_of(user)
+
+
+def _key_of(user: Any) -> Any:
+    return user.pk if user is not None and user.is_authenticated else None
 
 
 def _only_read(session: SessionBase) -> None:

@@ -1,5 +1,6 @@
 """``GET /djaffar/djaffar.js`` inside Django: the very bytes that ``djaffar serve`` sends."""
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
@@ -9,6 +10,7 @@ from djaffar._djaffar import Tracker
 FILES = Tracker()
 
 
+@login_not_required
 @require_safe
 def tracker(request: HttpRequest, more: bool = False) -> HttpResponseBase:
     """The script, or the file that it loads where it must (``more``)."""

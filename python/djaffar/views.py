@@ -5,13 +5,15 @@ it is asked of Django, and only Django writes.
 """
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import RequestDataTooBig
 from django.db import Error as DatabaseError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
-from django.http.request import UnreadablePostError
+from django.http.request import RawPostDataException, UnreadablePostError
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import method_decorator
 from django.views import View
@@ -41,9 +43,12 @@ def refused(status: int, detail: str) -> Refused:
     return Refused(status, {"detail": detail})
 
 
-# Forgery across sites is told by what the browser says of the page, not by a token (`_post`); and
-# the transaction is our own, so that a database which is away gets its answer.
-@method_decorator([csrf_exempt, transaction.non_atomic_requests], name="dispatch")
+# Forgery across sites is told by what the browser says of the page, not by a token (`_post`); the
+# transaction is our own, so that a database which is away gets its answer; and visitors who are
+# not logged in are visitors.
+@method_decorator(
+    [csrf_exempt, login_not_required, transaction.non_atomic_requests], name="dispatch"
+)
 class ActivityDetail(View):
     """Takes down activities."""
 
@@ -88,14 +93,14 @@ activity_detail = ActivityDetail.as_view()
 
 def _post(request: HttpRequest) -> HttpResponse:
     sent = head_of(request)
-    body = _body(request)
+    content_type, body = _body(request)
     foreign = sent.origin(request.get_host(), options.origins()) == "foreign"
     if foreign and settings.SESSION_COOKIE_NAME in request.COOKIES:
-        raise refused(403, "CSRF Failed: the page that sent this is of another site.")
-    user = authentication.user_of(request)
+        raise refused(403, authentication.FOREIGN)
+    user = authentication.user_of(request, foreign)
     if "Content-Encoding" in request.headers:
         raise refused(415, "A compressed body is not taken: leave Content-Encoding away.")
-    posted = _read(sent, request.META.get("CONTENT_TYPE"), body)
+    posted = _read(sent, content_type, body)
     # A new cookie for a page of a foreign site would replace the one that the browser withheld;
     # a page that sends no cookies would get a new session each time.
     may_begin = not foreign and request.META.get("QUERY_STRING") != "anonymous"
@@ -116,20 +121,26 @@ def _post(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"accepted": accepted, "duplicates": duplicates, "rejected": rejected})
 
 
-def _body(request: HttpRequest) -> bytes:
+def _body(request: HttpRequest) -> tuple[str | None, bytes]:
+    """What was posted, and of which type it is."""
+    content_type = request.META.get("CONTENT_TYPE")
     too_large = refused(413, f"The body may have at most {_djaffar.BODY_BYTES} bytes.")
     try:
         # Before it is read: Django would read it to the end.
         if int(request.META.get("CONTENT_LENGTH") or 0) > _djaffar.BODY_BYTES:
             raise too_large
         body = request.body
+    except RawPostDataException:
+        # A middleware of the site has asked Django for the fields of a multipart form.
+        content_type = "application/x-www-form-urlencoded"
+        body = urlencode(list(request.POST.lists()), doseq=True).encode()
     except RequestDataTooBig:
         raise too_large from None
     except (UnreadablePostError, ValueError):
         raise refused(400, "The body is not framed as its header says.") from None
     if len(body) > _djaffar.BODY_BYTES:
         raise too_large
-    return body
+    return content_type, body
 
 
 def _read(sent: _djaffar.Request, content_type: str | None, body: bytes) -> Any:

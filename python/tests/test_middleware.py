@@ -5,6 +5,7 @@ import re
 
 import pytest
 from asgiref.sync import async_to_sync
+from djaffar import checks
 from djaffar.models import Activity
 from django.contrib.sessions.backends.file import SessionStore
 from django.contrib.sessions.models import Session
@@ -51,6 +52,16 @@ def test_a_dead_session_or_a_changed_password_is_nobody(client, jeff):
     assert Session.objects.count() == 1, "what Django would do to the session, it does itself"
 
 
+@pytest.mark.parametrize("logged_in", [True, False])
+def test_the_user_that_a_middleware_of_the_site_names(client, jeff, settings, logged_in):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "people.middleware.as_another"]
+    if logged_in:
+        client.force_login(jeff.__class__.objects.create_user("staff"))
+    client.get("/page/", headers={"X-As": "jeff"})
+    [row] = Activity.objects.all()
+    assert (row.user, row.session_id is not None) == (jeff, logged_in)
+
+
 def test_a_rotated_key_logs_nobody_out(client, jeff, settings):
     """Django gives such a session another key, which only the page's own can tell the browser."""
     client.force_login(jeff)
@@ -84,6 +95,8 @@ def test_an_expired_file_begins_no_session(client, settings, monkeypatch, tmp_pa
         ("get", "/nowhere/", {}),
         ("get", "/page/", {"X-Requested-With": "XMLHttpRequest"}),
         ("get", "/page/", {"Sec-Purpose": "prefetch;prerender"}),
+        ("get", "/page/", {"Sec-Fetch-Dest": "empty"}),
+        ("get", "/page/", {"HX-Request": "true"}),
         ("get", "/admin/", {}),
     ],
 )
@@ -93,14 +106,48 @@ def test_what_is_no_page_view(client, method, path, headers):
     assert not Activity.objects.exists()
 
 
-def test_a_page_for_everybody_is_nobodys(client, monkeypatch):
+@pytest.mark.parametrize(
+    ("cache_control", "mine"),
+    [
+        ("", True),
+        ("private, max-age=600", True),
+        ("max-age=0, no-store", True),
+        ("no-cache", True),
+        ("public", False),
+        ("private, s-maxage=600", False),
+        ("max-age=600", False),
+        ("Max-Age=0", False),
+        (None, False),
+    ],
+)
+def test_a_page_that_a_cache_may_hand_to_many_is_nobodys(client, monkeypatch, cache_control, mine):
     import urls
-    from django.views.decorators.cache import cache_control
 
-    shared = cache_control(public=True)(urls.page)
-    monkeypatch.setattr(urls.urlpatterns[2], "callback", shared)
+    def cached(request):
+        answer = urls.page(request)
+        name = "Expires" if cache_control is None else "Cache-Control"
+        answer.headers[name] = cache_control or "Thu, 01 Jan 2026 00:00:00 GMT"
+        return answer
+
+    monkeypatch.setattr(urls.urlpatterns[2], "callback", cached)
+    answer = client.get("/page/", headers={"Sec-Fetch-Dest": "document"})
+    assert ("Server-Timing" in answer.headers) == Activity.objects.exists() == mine
+
+
+def test_the_cache_of_the_site(client, settings):
+    """It keeps pages with the headers that we gave them."""
+    cache = "django.middleware.cache."
+    settings.MIDDLEWARE = [
+        cache + "UpdateCacheMiddleware",
+        *settings.MIDDLEWARE[:-1],
+        cache + "FetchFromCacheMiddleware",
+        MIDDLEWARE,
+    ]
     assert "Server-Timing" not in client.get("/page/").headers
     assert not Activity.objects.exists()
+    assert [issue.id for issue in checks.cache()] == ["djaffar.W005"]
+    settings.MIDDLEWARE = settings.MIDDLEWARE[:-1]
+    assert not checks.cache()
 
 
 def test_an_error_of_ours_breaks_no_page(client, monkeypatch, caplog):
@@ -109,7 +156,10 @@ def test_an_error_of_ours_breaks_no_page(client, monkeypatch, caplog):
 
     monkeypatch.setattr("djaffar.models.Activity.objects.create", fail)
     assert client.get("/page/").status_code == 200
-    assert "could not be stored" in caplog.text
+    client.get("/named/a%0aERROR%20forged/")
+    lines = caplog.text.splitlines()
+    assert "the page view of '/named/a\\nERROR forged/' could not be stored" in caplog.text
+    assert not any(line.startswith("ERROR forged") for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from urllib.parse import urlencode
 
 import pytest
 from conftest import DATE
@@ -124,6 +125,25 @@ def test_what_is_refused_leaves_nothing(client, options, status):
     assert not answer.cookies
     assert not Session.objects.exists()
     assert not Activity.objects.exists()
+
+
+@pytest.mark.parametrize("multipart", [True, False])
+def test_what_a_middleware_has_read_before(client, settings, multipart):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "people.middleware.reader"]
+    form = {} if multipart else {"content_type": "application/x-www-form-urlencoded"}
+    data = {"date": DATE, "path": "/käse & brot"}
+    answer = client.post(URL, data if multipart else urlencode(data), **form)
+    assert answer.status_code == 204, answer.content
+    assert Activity.objects.get().path == "/käse & brot"
+
+
+def test_headers_are_bytes(client):
+    """As a web server hands them over: a character for each."""
+    text = "/käse €".encode().decode("latin-1")
+    client.post(URL, {"date": DATE}, HTTP_USER_AGENT=text, HTTP_REFERER=text)
+    client.post(URL, {"date": DATE}, HTTP_REFERER="/caf\xe9")
+    assert list(Activity.objects.values_list("path", flat=True)) == ["/käse €", "/café"]
+    assert SessionInfo.objects.get().user_agent == "/käse €"
 
 
 def test_more_memory_than_django_would_allow(client, settings):

@@ -6,7 +6,7 @@ from django.http import HttpResponse, JsonResponse
 from django.urls import include, path
 
 
-def page(request, number=0):
+def page(request, number=0, name=""):
     return HttpResponse(os.environ.get("SITE_PAGE", "<!doctype html><title>A page</title>"))
 
 
@@ -35,6 +35,7 @@ urlpatterns = [
     path("djaffar/", include("djaffar.urls")),
     path("page/", page, name="page"),
     path("orders/<int:number>/", page, name="order"),
+    path("named/<str:name>/", page),
     path("broken/", broken),
     path("login/", log_in),
     path("logout/", log_out),
