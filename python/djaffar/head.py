@@ -1,4 +1,4 @@
-"""The head of a request, as the server's own code judges it; what it says of who sends is not here."""
+"""The head of a request, as the server's own code judges it. Who sends it is not asked here."""
 
 import time
 
