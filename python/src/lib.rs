@@ -49,7 +49,7 @@ fn trouble(toml: &str) -> Option<String> {
 /// Whether `djaffar serve` made this session key, under one of these secrets, however long ago.
 #[pyfunction]
 fn is_minted(key: &str, secret_key: &str, fallbacks: Vec<String>) -> bool {
-    let fallbacks = fallbacks.iter().map(|secret| secret.as_str().into()).collect();
+    let fallbacks = fallbacks.into_iter().map(|secret| secret.as_str().into()).collect();
     let keys = Keys::new(secret_key.into(), fallbacks);
     SessionKey::parse(key).is_some_and(|key| mint::is_ours(&key, &keys))
 }
