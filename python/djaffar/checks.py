@@ -15,7 +15,7 @@ from django.middleware.cache import UpdateCacheMiddleware
 from django.urls import NoReverseMatch, reverse
 
 from djaffar import _djaffar, options, server, server_sessions
-from djaffar.middleware import PageViewMiddleware
+from djaffar.middleware import PageViewMiddleware, listed
 from djaffar.models import Activity
 
 #: The first version without the fault of WAL mode (sqlite.org/wal.html, "WAL-reset").
@@ -90,7 +90,7 @@ def sqlite(**_: Any) -> list[Warning]:
 
 def cache(**_: Any) -> list[Warning]:
     """A page out of the cache of the site reaches no other middleware."""
-    if not options.middleware(PageViewMiddleware) or not options.middleware(UpdateCacheMiddleware):
+    if not listed(PageViewMiddleware) or not listed(UpdateCacheMiddleware):
         return []
     return [
         Warning(

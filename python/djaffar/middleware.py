@@ -23,8 +23,9 @@ from django.http import HttpRequest, HttpResponseBase
 from django.middleware.cache import UpdateCacheMiddleware
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
+from django.utils.module_loading import import_string
 
-from djaffar import options, visitors
+from djaffar import visitors
 from djaffar.head import head_of
 from djaffar.queries import date_now
 
@@ -32,6 +33,20 @@ log = logging.getLogger("djaffar")
 
 #: What a browser shows as a page, of its own or in a frame (Sec-Fetch-Dest).
 DOCUMENTS = ["document", "iframe", "frame"]
+
+
+def listed(kind: type) -> list[str]:
+    """What the site has in MIDDLEWARE of this kind."""
+    return [name for name in settings.MIDDLEWARE if _is_of(kind, name)]
+
+
+def _is_of(kind: type, name: str) -> bool:
+    try:
+        found = import_string(name)
+    except ImportError:
+        # Django says so, and more of it.
+        return False
+    return isinstance(found, type) and issubclass(found, kind)
 
 
 class PageViewMiddleware:
@@ -43,7 +58,7 @@ class PageViewMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
         # The cache of the site keeps a page with our header, unless it is private.
-        self.cached = bool(options.middleware(UpdateCacheMiddleware))
+        self.cached = bool(listed(UpdateCacheMiddleware))
         if iscoroutinefunction(get_response):
             markcoroutinefunction(self)
 
@@ -80,8 +95,8 @@ def _is_page_view(request: HttpRequest, response: HttpResponseBase, cached: bool
 
 def _may_be_shared(response: HttpResponseBase, cached: bool) -> bool:
     """Whether a cache may show it, with its id, to many (RFC 9111, 3); ``cached``: by the site."""
-    words = response.headers.get("Cache-Control", "").lower().split(",")
-    words = {word.partition("=")[0].strip() for word in words}
+    said = response.headers.get("Cache-Control", "").lower().split(",")
+    words = {word.partition("=")[0].strip() for word in said}
     if words & {"public", "s-maxage"}:
         return True
     if words & {"private", "no-store"}:
@@ -165,7 +180,7 @@ def _only_read(session: SessionBase) -> None:
         """What is there stays."""
 
     def create() -> None:
-        session._session_key = None  # type: ignore[attr-defined]
+        session._session_key = None
 
     # Not in a class of our own: the name of the engine's is in the signature of the session.
     for name in ["cycle_key", "delete", "flush", "save"]:

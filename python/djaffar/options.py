@@ -8,7 +8,6 @@ same names: ``DJAFFAR = {"trusted_proxy": ["127.0.0.1/32"]}``. The view heeds th
 from typing import Any
 
 from django.conf import settings
-from django.utils.module_loading import import_string
 
 #: What the view inside Django heeds.
 OF_THE_VIEW = ["trusted_proxy", "allowed_origin", "tracker_name"]
@@ -32,9 +31,3 @@ def origins() -> list[str]:
 def tracker_name() -> str:
     """The name of the tracker beside the endpoint."""
     return str(option("tracker_name", "djaffar.js"))
-
-
-def middleware(kind: type) -> list[str]:
-    """What the site has in MIDDLEWARE of this kind."""
-    found = {name: import_string(name) for name in settings.MIDDLEWARE}
-    return [name for name, it in found.items() if isinstance(it, type) and issubclass(it, kind)]

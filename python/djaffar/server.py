@@ -13,13 +13,12 @@ from urllib.parse import quote, urlencode
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.middleware import RemoteUserMiddleware
 from django.core.management.base import CommandError
 from django.db import connections, router
 from django.db.migrations.executor import MigrationExecutor
 from django.urls import NoReverseMatch, reverse
 
-from djaffar import options, server_sessions, server_tokens
+from djaffar import server_sessions, server_tokens
 from djaffar.models import Activity
 
 
@@ -47,7 +46,7 @@ def derived() -> Derived:
     tokens = server_tokens.said()
     wrong = _users_wrong() + _databases_wrong() + ([] if names_sessions(given) else wrong)
     backends = list(settings.AUTHENTICATION_BACKENDS) if tokens.by_session else []
-    said = {
+    options = {
         "database": database_url(),
         "prefix": prefix(),
         "allowed_host": _hosts(),
@@ -62,19 +61,8 @@ def derived() -> Derived:
         **given,
     }
     if "token" in given:
-        return Derived(said, tokens.jwt_key, wrong, notes())
-    return Derived(said, tokens.jwt_key, wrong + tokens.wrong, notes() + tokens.notes)
-
-
-def notes() -> list[str]:
-    """Who a user is by what only Django is told."""
-    names = options.middleware(RemoteUserMiddleware)
-    return [
-        f"{name} is in MIDDLEWARE: the server is not told of the user in that header, and knows "
-        "the session that Django begins for it. Whom another middleware puts into request.user, "
-        "it does not know either."
-        for name in names
-    ]
+        return Derived(options, tokens.jwt_key, wrong, [])
+    return Derived(options, tokens.jwt_key, wrong + tokens.wrong, tokens.notes)
 
 
 def names_sessions(given: dict[str, Any]) -> bool:

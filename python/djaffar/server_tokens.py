@@ -8,8 +8,10 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.middleware import RemoteUserMiddleware
 
 from djaffar.authentication import uses_rest_framework
+from djaffar.middleware import listed
 
 SESSION = "rest_framework.authentication.SessionAuthentication"
 BASIC = "rest_framework.authentication.BasicAuthentication"
@@ -39,7 +41,7 @@ class Tokens:
 
 def said() -> Tokens:
     """What the site's REST framework asks for a token; a site without it has none."""
-    tokens = Tokens()
+    tokens = Tokens(notes=_named_by_middleware())
     if not uses_rest_framework():
         tokens.by_session = True
         return tokens
@@ -56,6 +58,16 @@ def said() -> Tokens:
                 'which tokens count all the same, such as DJAFFAR = {"token": ["drf"]}.'
             )
     return tokens
+
+
+def _named_by_middleware() -> list[str]:
+    """Users whom only Django is told of."""
+    return [
+        f"{name} is in MIDDLEWARE: the server is not told of the user in that header, and knows "
+        "the session that Django begins for it. Whom another middleware puts into request.user, "
+        "it does not know either."
+        for name in listed(RemoteUserMiddleware)
+    ]
 
 
 def _session(_: Any, tokens: Tokens) -> bool:

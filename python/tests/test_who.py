@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from conftest import DATE
-from djaffar import server
+from djaffar import server_tokens
 from djaffar.models import Activity
 from django.contrib.auth.backends import RemoteUserBackend
 from django.test import Client
@@ -87,9 +87,9 @@ def test_the_user_that_a_middleware_of_the_site_names(jeff, settings, rest_frame
 
 
 def test_what_the_server_cannot_know_is_told(settings):
-    assert server.notes() == []
+    assert server_tokens.said().notes == []
     remote(settings)
-    [note] = server.notes()
+    [note] = server_tokens.said().notes
     assert note.startswith(f"{REMOTE} is in MIDDLEWARE: ")
 
 
