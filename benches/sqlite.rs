@@ -50,18 +50,19 @@ fn run(rows: u64, size: usize, ids: &str) {
     let random = SmallRng::seed_from_u64(1);
     let mut source = Source { random, made: 0, ids: ids.into(), seen: HashSet::new() };
     let (spool, segment) = (Uuid::new_v4(), Uuid::new_v4());
-    let (mut spent, mut slowest) = (Duration::ZERO, Duration::ZERO);
+    let (mut spent, mut slowest, mut busy) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let (mut late, mut late_rows) = (Duration::ZERO, 0);
     while source.made < rows {
         let (activities, sessions) = source.batch(size.min((rows - source.made) as usize));
         let cursor = Cursor { spool, segment, position: source.made };
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), cpu());
         let stored = store
             .write(&Batch { activities: &activities, sessions: &sessions, cursor })
             .expect("stored");
         let took = start.elapsed();
         assert_eq!(stored, activities.len() as u64);
         spent += took;
+        busy += cpu() - before;
         slowest = slowest.max(took);
         if source.made > rows - rows / 10 {
             late += took;
@@ -72,10 +73,12 @@ fn run(rows: u64, size: usize, ids: &str) {
     let (user, session) = look_ups(&folder.path().join("db.sqlite3"), &mut source.random);
     let bytes = std::fs::metadata(folder.path().join("db.sqlite3")).map_or(0, |file| file.len());
     println!(
-        "{rows:>9} rows: {:>7.0} rows/s (last tenth {:>7.0}), slowest batch {:>4} ms, {} bytes a row; \
+        "{rows:>9} rows: {:>7.0} rows/s (last tenth {:>7.0}), {:.2} us of CPU a row, slowest batch {:>4} ms, {} bytes a \
+         row; \
          all of one user in {user}, of one session in {session}",
         rows as f64 / spent.as_secs_f64(),
         late_rows as f64 / late.as_secs_f64(),
+        busy.as_secs_f64() * 1e6 / rows as f64,
         slowest.as_millis(),
         bytes / rows,
     );
@@ -107,6 +110,13 @@ fn look_ups(path: &Path, random: &mut SmallRng) -> (String, String) {
         format!("{:.1} ms (at most {:.1})", times[100], times[199])
     };
     (time("user_id"), time("session_id"))
+}
+
+/// What this thread, which does all of it, has had of a processor: for machines that are busy.
+fn cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split(' ').next().and_then(|number| number.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or_default())
 }
 
 struct Source {
