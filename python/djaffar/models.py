@@ -4,7 +4,14 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from djaffar.fields import HistoricalForeignKey, IndexByRows, UniqueWherePresent, set_null
+from djaffar.fields import (
+    HistoricalForeignKey,
+    HistoricalOneToOneField,
+    HistoricalRelation,
+    IndexByRows,
+    UniqueWherePresent,
+    set_null,
+)
 from djaffar.queries import ActivityQuerySet
 
 
@@ -31,7 +38,7 @@ class Activity(models.Model):
     properties = models.JSONField(null=True, blank=True)
 
     #: What is known of the browser session: a SessionInfo, or ``None``.
-    info = models.ForeignObject(
+    info = HistoricalRelation(
         "djaffar.SessionInfo",
         models.DO_NOTHING,
         from_fields=["session"],
@@ -82,7 +89,8 @@ class Activity(models.Model):
 class SessionInfo(models.Model):
     """What is known of a browser session, for as long as there are activities of it."""
 
-    session = models.OneToOneField(
+    #: ``None`` once Django has dropped it; ``session_id`` stays.
+    session = HistoricalOneToOneField(
         "sessions.Session", models.DO_NOTHING, primary_key=True, db_constraint=False
     )
     user_agent = models.CharField(max_length=1000, default="", blank=True)

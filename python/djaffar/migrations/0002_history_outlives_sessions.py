@@ -162,7 +162,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="activity",
             name="info",
-            field=models.ForeignObject(
+            field=djaffar.fields.HistoricalRelation(
                 editable=False,
                 from_fields=["session"],
                 null=True,
