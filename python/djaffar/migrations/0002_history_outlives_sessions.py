@@ -130,7 +130,13 @@ class Migration(migrations.Migration):
                 to="sessions.session",
             ),
         ),
-        migrations.RunPython(drop_indexes_of_relations, drop_indexes_of_relations, hints=OURS),
+        migrations.RunPython(
+            drop_indexes_of_relations,
+            drop_indexes_of_relations,
+            # MySQL drops nothing within a transaction.
+            atomic=False,
+            hints=OURS,
+        ),
         # --- Longer
         migrations.AlterField(
             model_name="activity",
