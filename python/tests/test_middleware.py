@@ -87,7 +87,7 @@ def test_an_error_of_ours_breaks_no_page(client, monkeypatch, caplog):
 
 def test_nul_and_length(client):
     client.get("/page/?" + "x" * 3000, headers={"Referer": "/\0" + "r" * 3000})
-    assert len(Activity.objects.get().referer) == 2000
+    assert Activity.objects.get().referer == "/" + "r" * 1999
 
 
 @pytest.mark.django_db(transaction=True)

@@ -36,12 +36,14 @@ def test_a_mistake_in_the_options_is_an_error(settings, said, words):
         {},
         {"trusted_proxy": ["127.0.0.1", "::1", "10.0.0.0/8"], "spool": Path("/srv/spool")},
         # Good with what the settings of Django say.
-        {"session_cookie_samesite": "none"},
+        {"session_cookie_samesite": "None"},
         {"token": ["jwt"], "jwt_algorithm": "RS256"},
     ],
 )
 def test_what_is_right_is_none(settings, said):
     settings.SESSION_COOKIE_SECURE = True
+    jwt = "rest_framework_simplejwt.authentication.JWTAuthentication"
+    settings.REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": [jwt]}
     settings.SIMPLE_JWT = {"ALGORITHM": "RS256", "VERIFYING_KEY": "-----BEGIN PUBLIC KEY-----"}
     settings.DJAFFAR = said
     assert checks.written() == []
@@ -92,8 +94,8 @@ def test_a_database_that_the_server_cannot_be_told_of(monkeypatch, settings, dat
 
 
 def test_none_is_left_out_for_the_server_and_named(settings):
-    settings.DJAFFAR = {"session_cookie_age": None}
+    settings.DJAFFAR = {"session_cookie_age": None, "database": "sqlite:////srv/db"}
     derived = server.derived()
     assert derived.options["session_cookie_age"] == settings.SESSION_COOKIE_AGE
     assert any("session_cookie_age is None" in sentence for sentence in derived.wrong)
-    assert options.given() == {}
+    assert list(options.given()) == ["database"]
