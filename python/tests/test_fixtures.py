@@ -169,10 +169,10 @@ def test_the_stubs_name_what_there_is():
 def the_same(stub, thing):
     """Whether it is a property, and the parameters: their names, order, kinds and defaults."""
     is_property = "property" in map(ast.unparse, stub.decorator_list)
-    assert inspect.isgetsetdescriptor(thing) == is_property, stub.name
+    assert inspect.isdatadescriptor(thing) == is_property, stub.name
     if not is_property:
         found = inspect.signature(thing).parameters.values()
         found = [(each.name, each.default is each.empty) for each in found if each.name != "self"]
         said = [each.arg for each in stub.args.args if each.arg not in ("self", "cls")]
         assert found == [(name, True) for name in said], stub.name
-        assert not (stub.args.defaults or stub.args.kwonlyargs or stub.args.vararg)
+        assert not [*stub.args.defaults, *stub.args.kwonlyargs], stub.name
