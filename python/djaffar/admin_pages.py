@@ -2,22 +2,23 @@
 
 Nothing is counted, and pages are not skipped: a page says where the next, older one begins. A
 filter that no index helps looks at the latest rows only, and the next page looks further back.
+No page shows or tells the key of a session: whoever has it is that user.
 """
 
-from datetime import timedelta
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.contrib.auth import get_user_model
 from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils.dateparse import parse_datetime
+from django.utils import timezone
+from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.text import Truncator
+from django.utils.translation import gettext_lazy as _
 
-from djaffar.queries import date_now
+from djaffar.admin_filters import Start, TextFilter
 
 #: Activities on a page, and in a user's timeline.
 PAGE = 100
@@ -31,132 +32,12 @@ def short(text: str, length: int) -> str:
     return begin if begin == text else format_html('<span title="{}">{}</span>', text, begin)
 
 
-class Days(admin.SimpleListFilter):
-    """How far back; the last week, unless it is said."""
-
-    title = "date"
-    parameter_name = "days"
-
-    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        return [("1", "Past day"), ("30", "Past 30 days"), ("365", "Past year"), ("all", "All")]
-
-    def choices(self, changelist: Any) -> Any:
-        choices = super().choices(changelist)
-        week = next(choices)
-        yield {**week, "display": "Past 7 days"}
-        yield from choices
-
-    def queryset(self, request: Any, queryset: QuerySet) -> QuerySet:
-        if self.value() == "all":
-            return queryset
-        days = int(self.value() or 7)
-        return queryset.filter(date__gte=date_now() - timedelta(days=days))
-
-
-class TextFilter(admin.SimpleListFilter):
-    """A filter by what is typed: a list of all values would have to read all rows."""
-
-    template = "admin/djaffar/text_filter.html"
-    lookup = ""
-
-    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        return [("", "")]
-
-    def choices(self, changelist: Any) -> Any:
-        kept = changelist.get_filters_params()
-        kept = {
-            name: values[-1]
-            for name, values in kept.items()
-            if name not in (self.parameter_name, "start")
-        }
-        yield {"value": self.value() or "", "kept": kept, "parameter": self.parameter_name}
-
-    def queryset(self, request: Any, queryset: QuerySet) -> QuerySet:
-        # Among the latest rows, once it is known which these are (`OnePage`).
-        return queryset
-
-    def narrow(self, queryset: QuerySet) -> QuerySet:
-        return queryset.filter(**{self.lookup: self.value()})
-
-
-def text_filter(name: str, field: str) -> type[TextFilter]:
-    made = {"title": name, "parameter_name": name, "lookup": field}
-    return type(f"{name.title()}Filter", (TextFilter,), made)
-
-
-class UserFilter(TextFilter):
-    """By the name with which a user logs in; the index of users finds the rows."""
-
-    title = parameter_name = "user"
-
-    def queryset(self, request: Any, queryset: QuerySet) -> QuerySet:
-        if not self.value():
-            return queryset
-        model = get_user_model()
-        named = model._default_manager.filter(**{model.USERNAME_FIELD: self.value()})
-        key = named.values_list("pk", flat=True).first()
-        return queryset.none() if key is None else queryset.filter(user_id=key)
-
-    def narrow(self, queryset: QuerySet) -> QuerySet:
-        return queryset
-
-
-class Start(admin.SimpleListFilter):
-    """Where a page begins: behind the last row of the page before."""
-
-    title = "page"
-    parameter_name = "start"
-    template = "admin/djaffar/no_filter.html"
-    #: The fields that say where a row stands.
-    order: list[str]
-
-    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        return [("", "")]
-
-
-class BehindDate(Start):
-    """In the order of ``-date, -id``; ``start=DATE,ID``."""
-
-    order = ["date", "pk"]
-
-    @staticmethod
-    def text(place: tuple[Any, ...]) -> str:
-        return f"{place[0].isoformat()},{place[1]}"
-
-    def queryset(self, request: Any, queryset: QuerySet) -> QuerySet:
-        text, _, number = (self.value() or "").rpartition(",")
-        try:
-            date = parse_datetime(text)
-        except ValueError:
-            date = None
-        if date is None or not number.isdigit():
-            return queryset
-        # Said twice, for the index of dates helps with the first alone.
-        behind = Q(date__lt=date) | Q(pk__lt=int(number))
-        return queryset.filter(date__lte=date).filter(behind)
-
-    @staticmethod
-    def until(queryset: QuerySet, place: tuple[Any, ...]) -> QuerySet:
-        """The rows down to this one."""
-        date, number = place
-        return queryset.filter(date__gte=date).filter(Q(date__gt=date) | Q(pk__gte=number))
-
-
-class BehindKey(Start):
-    """In the order of the keys; ``start=KEY``."""
-
-    order = ["pk"]
-
-    @staticmethod
-    def text(place: tuple[Any, ...]) -> str:
-        return str(place[0])
-
-    def queryset(self, request: Any, queryset: QuerySet) -> QuerySet:
-        return queryset.filter(pk__gt=self.value()) if self.value() else queryset
-
-    @staticmethod
-    def until(queryset: QuerySet, place: tuple[Any, ...]) -> QuerySet:
-        return queryset.filter(pk__lte=place[0])
+def moment(date: datetime | None) -> str | None:
+    """As the site writes dates; in UTC where its time zone has no such date."""
+    try:
+        return localize(timezone.template_localtime(date))
+    except OverflowError:
+        return date and f"{date.replace(tzinfo=None).isoformat(' ', 'seconds')} UTC"
 
 
 class OnePage(ChangeList):
@@ -168,10 +49,8 @@ class OnePage(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         start = self.model_admin.start
-        texts = [
-            each for each in self.filter_specs if isinstance(each, TextFilter) and each.value()
-        ]
-        searched = [each for each in texts if not isinstance(each, UserFilter)]
+        texts = [each for each in self.filter_specs if isinstance(each, TextFilter)]
+        searched = [each for each in texts if each.value() and not each.indexed]
         rows, last = self.queryset, None
         if searched:
             places = rows.select_related(None).values_list(*start.order)
@@ -198,8 +77,21 @@ class OnePage(ChangeList):
         self.paginator = Paginator(self.result_list, PAGE)
 
 
+class Named:
+    """A row under another name than its own, which has the key of a session in it."""
+
+    def __init__(self, row: Any, name: str) -> None:
+        self._row, self._name = row, name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._row, name)
+
+    def __str__(self) -> str:
+        return self._name
+
+
 class ReadOnly(admin.ModelAdmin):
-    """History is not written by hand. What must go is deleted by who may."""
+    """History is not written by hand, nor deleted here: ``Activity.objects`` does that."""
 
     start: type[Start]
     actions = None
@@ -210,6 +102,34 @@ class ReadOnly(admin.ModelAdmin):
 
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
         return OnePage
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        # Only what is listed: a key is guessed by ?session__session_key__startswith=a, =b, …
+        for each in self.get_list_filter(request):
+            if isinstance(each, type) and lookup == getattr(each, "parameter_name", None):
+                return True
+            name = each if isinstance(each, str) else each[0] if isinstance(each, tuple) else None
+            if name is not None and f"{lookup}__".startswith(f"{name}__"):
+                return super().lookup_allowed(lookup, value, request)
+        return False
+
+    def name_of(self, row: Any) -> str:
+        """What the pages call it."""
+        raise NotImplementedError
+
+    def render_change_form(self, request: Any, context: Any, **options: Any) -> Any:
+        if row := context.get("original"):
+            name = self.name_of(row)
+            context |= {"original": Named(row, name), "subtitle": name}
+        return super().render_change_form(request, context, **options)
+
+    def history_view(self, request: Any, object_id: str, extra_context: Any = None) -> Any:
+        response = super().history_view(request, object_id, extra_context)
+        if context := getattr(response, "context_data", None):
+            name = self.name_of(context["object"])
+            title = _("Change history: %s") % name
+            context |= {"object": Named(context["object"], name), "title": title}
+        return response
 
     def has_add_permission(self, request: HttpRequest, *_: Any) -> bool:
         return False

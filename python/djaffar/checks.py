@@ -1,6 +1,6 @@
 """System checks: the usual mistakes, each with what to do.
 
-W003 (no URL) is always looked for; the others matter where the site is deployed
+E001 (DJAFFAR) and W003 (no URL) are always looked for; the others matter where the site is deployed
 (``manage.py check --deploy``, ``manage.py djaffar check``).
 """
 
@@ -8,13 +8,14 @@ import sqlite3
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import Tags, Warning
+from django.core.checks import Error, Tags, Warning
 from django.core.checks import register as register_check
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
 from django.db import connections, router
 from django.middleware.cache import UpdateCacheMiddleware
-from django.urls import NoReverseMatch, reverse
 
-from djaffar import _djaffar, options, server, server_sessions
+from djaffar import _djaffar, options, server, server_sessions, server_tokens
 from djaffar.middleware import PageViewMiddleware, listed
 from djaffar.models import Activity
 
@@ -23,9 +24,36 @@ SOUND_SQLITE = (3, 51, 3)
 
 
 def register() -> None:
+    register_check(written, "djaffar")
     register_check(url, Tags.urls)
     for check in (proxy, engine, sqlite, cache):
         register_check(check, "djaffar", deploy=True)
+
+
+def written(**_: Any) -> list[Error]:
+    """Whether the server's own code can read what the site says in ``DJAFFAR``."""
+    try:
+        given = options.given()
+        wrong = options.blank() + _unreadable(given)
+    except (CommandError, ImproperlyConfigured) as error:
+        wrong = [str(error)]
+    hint = '`djaffar serve --help` explains each option; a list is written ["…"], also of one.'
+    return [Error(sentence, hint=hint, id="djaffar.E001") for sentence in wrong]
+
+
+def _unreadable(given: dict[str, Any]) -> list[str]:
+    alone = _djaffar.trouble(server.as_toml(given))
+    if alone is None:
+        return []
+    # Options that need each other: the rest is in the settings of Django.
+    try:
+        tokens = server_tokens.said()
+        key = {"jwt_key_file": "handed over"} if tokens.jwt_key else {}
+        rest = server.beside(server_sessions.said()[0], tokens)
+        together = _djaffar.trouble(server.as_toml({**rest, **key, **given}))
+    except Exception:
+        together = alone
+    return [f"DJAFFAR: {alone}."] if alone == together else []
 
 
 def proxy(**_: Any) -> list[Warning]:
@@ -44,7 +72,7 @@ def proxy(**_: Any) -> list[Warning]:
 
 def engine(**_: Any) -> list[Warning]:
     """Judged by the server's own code, so that both always say the same."""
-    given = getattr(settings, "DJAFFAR", {})
+    given = options.given()
     try:
         said, wrong = server_sessions.said()
     except Exception as error:
@@ -67,8 +95,8 @@ def url(**_: Any) -> list[Warning]:
     if not getattr(settings, "ROOT_URLCONF", None):
         return []
     try:
-        reverse("activity_detail")
-    except NoReverseMatch:
+        server.prefix()
+    except CommandError:
         return [
             Warning(
                 "The endpoint has no URL: nothing can be logged.",

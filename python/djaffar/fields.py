@@ -27,10 +27,20 @@ set_null.lazy_sub_objs = True  # type: ignore[attr-defined]
 
 
 class _ForwardOrNone(ForwardManyToOneDescriptor):
-    def get_object(self, instance: models.Model) -> models.Model | None:
+    """``None`` for a row that is gone, or was never there."""
+
+    def get_queryset(self, *, instance: models.Model) -> models.QuerySet[Any]:
+        rows = super().get_queryset(instance=instance)
+        if instance._state.db == router.db_for_read(type(instance)):
+            # Where a router says nothing of the other model, Django would look beside the history.
+            rows = rows.using(router.db_for_read(rows.model))
+        return rows
+
+    def __get__(self, instance: models.Model | None, cls: Any = None) -> Any:
         try:
-            return super().get_object(instance)
+            return super().__get__(instance, cls)
         except self.field.remote_field.model.DoesNotExist:
+            self.field.set_cached_value(instance, None)
             return None
 
 
@@ -55,6 +65,24 @@ class HistoricalForeignKey(models.ForeignKey):
             options["on_delete"] = models.SET_NULL
         # For migrations it is an ordinary one, all of whose options are said.
         return name, "django.db.models.ForeignKey", args, options
+
+
+class HistoricalOneToOneField(models.OneToOneField):
+    """A key of its own which is that of a row that may be gone: the object is ``None`` then."""
+
+    forward_related_accessor_class = _ForwardOrNone
+
+    def deconstruct(self) -> Any:
+        name, _, args, options = super().deconstruct()
+        return name, "django.db.models.OneToOneField", args, options
+
+
+class HistoricalRelation(models.ForeignObject):
+    """A row that is found by columns of other fields; ``None`` where there is none."""
+
+    forward_related_accessor_class = _ForwardOrNone
+    # Django asks each relation that is taken away.
+    db_constraint = False
 
 
 class _WherePresent:

@@ -3,8 +3,16 @@
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
-from djaffar.fields import HistoricalForeignKey, IndexByRows, UniqueWherePresent, set_null
+from djaffar.fields import (
+    HistoricalForeignKey,
+    HistoricalOneToOneField,
+    HistoricalRelation,
+    IndexByRows,
+    UniqueWherePresent,
+    set_null,
+)
 from djaffar.queries import ActivityQuerySet
 
 
@@ -16,7 +24,7 @@ class Activity(models.Model):
     user = HistoricalForeignKey(settings.AUTH_USER_MODEL, set_null)
     #: ``None`` once Django has dropped the session; ``session_id`` stays.
     session = HistoricalForeignKey("sessions.Session", models.DO_NOTHING)
-    ip_address = models.CharField("IP address", max_length=45, default="")
+    ip_address = models.CharField(_("IP address"), max_length=45, default="")
     #: When the user did it, by the clock of the user's device.
     date = models.DateTimeField()
     path = models.CharField(max_length=2000)
@@ -31,7 +39,7 @@ class Activity(models.Model):
     properties = models.JSONField(null=True, blank=True)
 
     #: What is known of the browser session: a SessionInfo, or ``None``.
-    info = models.ForeignObject(
+    info = HistoricalRelation(
         "djaffar.SessionInfo",
         models.DO_NOTHING,
         from_fields=["session"],
@@ -45,7 +53,7 @@ class Activity(models.Model):
     objects = ActivityQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "activities"
+        verbose_name_plural = _("activities")
         indexes = [
             models.Index(fields=["date"], name="djaffar_activity_date"),
             IndexByRows(
@@ -82,21 +90,22 @@ class Activity(models.Model):
 class SessionInfo(models.Model):
     """What is known of a browser session, for as long as there are activities of it."""
 
-    session = models.OneToOneField(
+    #: ``None`` once Django has dropped it; ``session_id`` stays.
+    session = HistoricalOneToOneField(
         "sessions.Session", models.DO_NOTHING, primary_key=True, db_constraint=False
     )
     user_agent = models.CharField(max_length=1000, default="", blank=True)
     #: The first session key of this visitor: a login changes the key, not the visitor.
     visitor = models.CharField(max_length=40, default="", blank=True)
     browser = models.CharField(max_length=50, null=True, blank=True)
-    os = models.CharField("operating system", max_length=50, null=True, blank=True)
+    os = models.CharField(_("operating system"), max_length=50, null=True, blank=True)
     device = models.CharField(max_length=50, null=True, blank=True)
     bot = models.BooleanField(null=True, blank=True)
     country = models.CharField(max_length=2, null=True, blank=True)
     created_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        verbose_name = "session info"
+        verbose_name = _("session info")
 
     def __str__(self) -> str:
         return f"{self.session_id}, {self.user_agent}"

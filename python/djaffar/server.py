@@ -6,6 +6,7 @@ wins over what is derived here; the environment (``DJAFFAR_LISTEN``) and flags w
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -16,8 +17,9 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.management.base import CommandError
 from django.db import connections, router
 from django.db.migrations.executor import MigrationExecutor
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, URLResolver, get_resolver, reverse
 
+from djaffar import options as site
 from djaffar import server_sessions, server_tokens
 from djaffar.models import Activity
 
@@ -38,31 +40,35 @@ class Derived:
 
 def derived() -> Derived:
     """All of it. What ``settings.DJAFFAR`` says is taken as it is."""
-    given = {
-        name: str(value) if isinstance(value, os.PathLike) else value
-        for name, value in getattr(settings, "DJAFFAR", {}).items()
-    }
+    given = site.given()
     sessions, wrong = server_sessions.said()
     tokens = server_tokens.said()
-    wrong = _users_wrong() + _databases_wrong() + ([] if names_sessions(given) else wrong)
-    backends = list(settings.AUTHENTICATION_BACKENDS) if tokens.by_session else []
+    wrong = [] if names_sessions(given) else wrong
+    wrong = site.blank() + _users_wrong() + _databases_wrong() + wrong
     options = {
-        "database": database_url(),
-        "prefix": prefix(),
-        "allowed_host": _hosts(),
-        "time_zone": settings.TIME_ZONE,
-        "use_tz": settings.USE_TZ,
-        "hashing": "sha256",
-        "authentication_backend": backends,
-        **_users(),
-        **_cookie(),
-        **sessions,
-        **tokens.options,
+        "database": given.get("database") or database_url(),
+        "prefix": given.get("prefix") or prefix(),
+        **beside(sessions, tokens),
         **given,
     }
     if "token" in given:
         return Derived(options, tokens.jwt_key, wrong, [])
     return Derived(options, tokens.jwt_key, wrong + tokens.wrong, tokens.notes)
+
+
+def beside(sessions: dict[str, Any], tokens: server_tokens.Tokens) -> dict[str, Any]:
+    """What stands beside ``DJAFFAR`` in the settings, but for the database and the URLs."""
+    return {
+        "allowed_host": _hosts(),
+        "time_zone": settings.TIME_ZONE,
+        "use_tz": settings.USE_TZ,
+        "hashing": "sha256",
+        "authentication_backend": settings.AUTHENTICATION_BACKENDS if tokens.by_session else [],
+        **_users(),
+        **_cookie(),
+        **sessions,
+        **tokens.options,
+    }
 
 
 def names_sessions(given: dict[str, Any]) -> bool:
@@ -138,13 +144,24 @@ def _hosts() -> list[str]:
 
 def prefix() -> str:
     """The folder of the endpoint, as the URLs of the site have it."""
-    try:
-        return reverse("activity_detail").removesuffix("log/")
-    except NoReverseMatch:
-        raise CommandError(
-            'The endpoint has no URL: add path("djaffar/", include("djaffar.urls")) to the URLs '
-            "of the site."
-        ) from None
+    for name in _names(get_resolver(), []):
+        try:
+            path = reverse(name)
+        except NoReverseMatch:
+            continue
+        if path.endswith("log/"):
+            return path.removesuffix("log/")
+    raise CommandError(
+        'The endpoint has no URL: add path("djaffar/", include("djaffar.urls")) to the URLs of the '
+        "site."
+    )
+
+
+def _names(resolver: URLResolver, namespaces: list[str]) -> Iterator[str]:
+    """What the endpoint may be called, in each namespace of the site."""
+    yield ":".join([*namespaces, "activity_detail"])
+    for namespace, (_, inner) in resolver.namespace_dict.items():
+        yield from _names(inner, [*namespaces, namespace])
 
 
 def database_url() -> str:
@@ -153,15 +170,26 @@ def database_url() -> str:
     kind = database["ENGINE"].rpartition(".")[2]
     name = str(database["NAME"])
     if kind in ("sqlite3", "spatialite"):
-        if ":memory:" in name or not name:
+        if ":memory:" in name or "mode=memory" in name or not name:
             raise CommandError("A database in memory is this process's alone; name a file.")
+        if "?" in name or "#" in name:
+            raise CommandError(
+                f"djaffar opens no file with a ? or # in its name: rename it ({name})."
+            )
         return f"sqlite:///{os.path.abspath(name)}"
     schemes = {"postgresql": "postgres", "postgis": "postgres", "mysql": "mysql"}
     if kind not in schemes:
         raise CommandError(f"djaffar has no way to write to {database['ENGINE']}.")
     options = database.get("OPTIONS") or {}
-    if "service" in options:
-        raise CommandError("djaffar reads no pg_service.conf: name HOST, NAME and USER.")
+    for option, file in [("service", "pg_service.conf"), ("read_default_file", "my.cnf")]:
+        if option in options:
+            raise CommandError(
+                f"djaffar reads no {file}: name HOST, NAME, USER and PASSWORD in DATABASES, or the "
+                'address in DJAFFAR["database"] and the file of its password in '
+                'DJAFFAR["database_password_file"].'
+            )
+    if not name:
+        raise CommandError("The database of the activities has no NAME in DATABASES.")
     host = database.get("HOST") or options.get("unix_socket") or ""
     port = f":{database['PORT']}" if database.get("PORT") and host else ""
     user = quote(str(database.get("USER") or ""), safe="")
@@ -187,14 +215,19 @@ def database_password() -> str | None:
 
 def as_toml(options: dict[str, Any]) -> str:
     """Options as djaffar.toml."""
-    return "".join(f"{name} = {_toml(value)}\n" for name, value in options.items())
+    return "".join(f"{name} = {_toml(name, value)}\n" for name, value in options.items())
 
 
-def _toml(value: Any) -> str:
+def _toml(name: str, value: Any) -> str:
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_toml(item) for item in value)}]"
+        return f"[{', '.join(_toml(name, item) for item in value)}]"
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except TypeError:
+        kind = type(value).__name__
+        raise CommandError(f"{name}: a {kind} is no text, number, truth or list.") from None
     # The texts, numbers and truths of JSON are those of TOML, but for DEL.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return text.replace("\x7f", "\\u007f")
 
 
 def pending() -> str | None:

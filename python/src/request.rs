@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use djaffar::activity::{Client, Clock, Micros};
+use djaffar::config::Network;
 use djaffar::http::{client, origin};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -98,8 +99,8 @@ impl Request {
 
 fn networks(texts: &[String]) -> PyResult<Vec<IpNet>> {
     let parse = |text: &String| {
-        let wrong = |_| PyValueError::new_err(format!("trusted_proxy: {text:?} is no network"));
-        text.parse().map_err(wrong)
+        let wrong = |why| PyValueError::new_err(format!("trusted_proxy: {why}"));
+        text.parse::<Network>().map(|network| network.0).map_err(wrong)
     };
     texts.iter().map(parse).collect()
 }

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from serving import Site
 
 RUN = """
@@ -92,3 +93,33 @@ def test_each_database_with_users_has_a_history_of_its_own(tmp_path):
     site.manage("migrate", "-v0", "--run-syncdb")
     site.manage("migrate", "-v0", "--run-syncdb", "--database=history")
     assert json.loads(site.script(ARCHIVE)) == {"default": [1], "history": [None]}
+
+
+ADMIN = """
+import json
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+from djaffar.models import Activity
+client = Client(headers={"Host": "127.0.0.1"}, raise_request_exception=False)
+user = User.objects.create_superuser("jeff", password="pw")
+client.force_login(user)
+data = {"date": timezone.now().isoformat(), "path": "/"}
+assert client.post("/djaffar/log/", data).status_code == 204
+[one] = Activity.objects.all()
+[beside] = Activity.objects.prefetch_related("user", "session")
+found = [str(each) for each in (one.user, one.session_id == one.session.pk, beside.user)]
+pages = ["/", "/?user=jeff", f"/{one.pk}/change/", f"/{one.pk}/history/"]
+pages = ["/admin/djaffar/activity" + page for page in pages]
+answers = [client.get(page) for page in [*pages, f"/admin/auth/user/{user.pk}/change/"]]
+print(json.dumps([found, [answer.status_code for answer in answers],
+    "jeff" in answers[0].content.decode().split("result_list")[1], str(one).split(",")[0]]))
+"""
+
+
+@pytest.mark.parametrize("router", ["Apart", "OnlyOurs"])
+def test_the_admin_of_a_history_in_a_database_of_its_own(tmp_path, router):
+    site = Site(tmp_path, DATABASE_ROUTERS=[f"people.routers.{router}"])
+    site.manage("migrate", "-v0", "--run-syncdb")
+    site.manage("migrate", "-v0", "--database=history")
+    assert json.loads(site.script(ADMIN)) == [["jeff", "True", "jeff"], [200] * 5, True, "jeff"]

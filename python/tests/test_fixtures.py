@@ -1,6 +1,7 @@
 """dumpdata and loaddata, also of what 0.1.10 dumped; the fixture for tests of a site; checks."""
 
 import ast
+import inspect
 import io
 import json
 from pathlib import Path
@@ -152,5 +153,26 @@ def test_the_stubs_name_what_there_is():
 
     assert set(names(stubs)) == public(_djaffar)
     for stub in stubs:
+        thing = getattr(_djaffar, stub.name, None) if hasattr(stub, "name") else None
         if isinstance(stub, ast.ClassDef):
-            assert set(names(stub.body)) - {"__new__"} == public(getattr(_djaffar, stub.name))
+            assert set(names(stub.body)) - {"__new__"} == public(thing)
+            assert [ast.unparse(base) for base in stub.bases] == (
+                ["Exception"] if issubclass(thing, Exception) else []
+            )
+            for each in stub.body:
+                if isinstance(each, ast.FunctionDef):
+                    the_same(each, thing if each.name == "__new__" else vars(thing)[each.name])
+        elif isinstance(stub, ast.FunctionDef):
+            the_same(stub, thing)
+
+
+def the_same(stub, thing):
+    """Whether it is a property, and the parameters: their names, order, kinds and defaults."""
+    is_property = "property" in map(ast.unparse, stub.decorator_list)
+    assert inspect.isdatadescriptor(thing) == is_property, stub.name
+    if not is_property:
+        found = inspect.signature(thing).parameters.values()
+        found = [(each.name, each.default is each.empty) for each in found if each.name != "self"]
+        said = [each.arg for each in stub.args.args if each.arg not in ("self", "cls")]
+        assert found == [(name, True) for name in said], stub.name
+        assert not [*stub.args.defaults, *stub.args.kwonlyargs], stub.name

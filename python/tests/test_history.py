@@ -109,3 +109,18 @@ def test_two_browsers_are_two_visitors(client, post, jeff):
     post()
     Client().post("/djaffar/log/", {"date": "2016-12-29T07:35:22Z", "path": "/"})
     assert len(visitors()) == 2
+
+
+def test_none_where_nothing_is_known(client, post):
+    # Of a session without a row of ours, and of one that Django has dropped.
+    Activity.objects.create(date=timezone.now(), path="/", session_id="z" * 32)
+    assert Activity.objects.get().info is None
+    assert Activity.objects.prefetch_related("info").get().info is None
+    SessionInfo.objects.create(session_id="z" * 32)
+    info = SessionInfo.objects.get()
+    assert [info.session, info.session] == [None, None]
+    assert SessionInfo.objects.prefetch_related("session").get().session is None
+    post()
+    info = SessionInfo.objects.get(pk=client.session.session_key)
+    assert info.session == Session.objects.get()
+    assert info.session.sessioninfo == info

@@ -121,7 +121,7 @@ def test_the_timeline_of_a_user_is_read_by_the_index_of_users(admin_client):
 
 def test_what_is_not_among_the_latest_is_found_further_back(admin_client):
     url, pages = LIST + "?days=all&path=/once", 0
-    assert "Look further back" in admin_client.get(url).content.decode()
+    assert "Look further" in admin_client.get(url).content.decode()
     while True:
         answer = admin_client.get(url)
         pages += 1
@@ -130,4 +130,4 @@ def test_what_is_not_among_the_latest_is_found_further_back(admin_client):
         url = LIST + answer.context["cl"].following
     assert pages > 2
     assert len(answer.context["cl"].result_list) == 19
-    assert "Look further back" not in answer.content.decode()
+    assert "Look further" not in answer.content.decode()

@@ -102,11 +102,16 @@ def test_four_lines_and_a_site_logs(wheel, tmp_path):
     site.mkdir()
     run(str(binaries / "django-admin"), "startproject", "shop", str(site))
     # What the README says, and nothing else.
-    with open(site / "shop/settings.py", "a") as settings:
-        settings.write('\nINSTALLED_APPS += ["djaffar"]\n')
-    with open(site / "shop/urls.py", "a") as urls:
-        urls.write("\nfrom django.urls import include\n")
-        urls.write('urlpatterns += [path("djaffar/", include("djaffar.urls"))]\n')
+    said = (ROOT / "README.md").read_text().split("\n## In Django\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", said, re.S)
+    assert [name for name, _ in blocks] == ["settings.py", "urls.py"]
+    for name, text in blocks:
+        with open(site / "shop" / name, "a") as file:
+            file.write("\n" + text)
+    commands = re.findall(r"^python (manage\.py .*)$", said, re.M)
+    assert [command.split()[1] for command in commands] == ["migrate", "djaffar"]
+    run(python, *commands[0].split(), cwd=site)
+    # Django's own, as for each new site.
     run(python, "manage.py", "migrate", cwd=site)
     run(python, "manage.py", "check", "--fail-level", "WARNING", cwd=site)
     server = subprocess.Popen(

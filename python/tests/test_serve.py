@@ -98,11 +98,13 @@ def test_fallbacks_of_the_secret_key(tmp_path):
     ],
 )
 def test_check_says_what_will_not_work(tmp_path, changes, sentence):
-    site = Site(tmp_path, **changes)
+    written = changes.get("DJAFFAR", {})
+    site = Site(tmp_path, **{**changes, "DJAFFAR": {}})
     if changes.get("AUTH_USER_MODEL"):
         site.bare()
     if "ROOT_URLCONF" not in changes:
         site.manage("migrate", "-v0", "--run-syncdb")
+    site.settings["DJAFFAR"].update(written)
     code = 1 if "ROOT_URLCONF" in changes else 78
     assert sentence in site.manage("djaffar", "check", code=code)
     if code == 78 and not changes.get("USE_X_FORWARDED_HOST"):
@@ -155,7 +157,10 @@ def test_config_shows_no_password(tmp_path):
     }
     site = Site(
         tmp_path,
-        DJAFFAR={"activity_database": "clickhouse://u:geheim@h:8123/d"},
+        DJAFFAR={
+            "activity_database": "clickhouse://u:geheim@h:8123/d",
+            "database": "postgres://u@h/d?password=geheim&sslmode=require",
+        },
         SESSION_ENGINE="django.contrib.sessions.backends.cache",
         CACHES={"default": caches},
     )
@@ -163,7 +168,8 @@ def test_config_shows_no_password(tmp_path):
     assert "geheim" not in printed
     assert 'session_cache = "redis://u:***@h:6379/1"' in printed
     assert 'activity_database = "clickhouse://u:***@h:8123/d"' in printed
-    assert printed.count("its password is not shown") == 2
+    assert 'database = "postgres://u@h/d?password=***&sslmode=require"' in printed
+    assert printed.count("its password is not shown") == 3
 
 
 def test_the_server_refuses_to_share_a_process_with_sqlite():

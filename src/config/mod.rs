@@ -6,6 +6,7 @@
 
 mod cookie;
 mod credentials;
+mod network;
 pub mod secret;
 mod shown;
 
@@ -15,12 +16,12 @@ use std::{
 };
 
 use clap::Args;
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use cookie::{SameSite, SessionCookie};
 pub use credentials::{Hashing, Serializer, SessionEngine, Token};
-use shown::{shown, where_and_why};
+pub use network::Network;
+use shown::{shown, what_and_why, where_and_why};
 
 /// The file that is read when it is there and no other is named.
 pub const FILE: &str = "djaffar.toml";
@@ -93,7 +94,7 @@ options! {
     /// The name of the tracker there, for sites whose visitors block the usual ones.
     tracker_name [String] "DJAFFAR_TRACKER_NAME" "Serving" = "djaffar.js".to_owned();
     /// Networks of the reverse proxies whose X-Forwarded-For is believed, e.g. 127.0.0.1/32.
-    trusted_proxy [Vec<IpNet>] "DJAFFAR_TRUSTED_PROXY" "Serving" = Vec::new();
+    trusted_proxy [Vec<Network>] "DJAFFAR_TRUSTED_PROXY" "Serving" = Vec::new();
     /// Other sites whose pages may post with their cookies, e.g. `https://shop.example`.
     allowed_origin [Vec<String>] "DJAFFAR_ALLOWED_ORIGIN" "Serving" = Vec::new();
     /// Host names that are answered, as in Django's ALLOWED_HOSTS; none listed: any.
@@ -248,7 +249,7 @@ impl Config {
     /// What is no option, and what cannot work.
     pub fn parse(text: &str) -> Result<Config, Error> {
         let written: Options =
-            toml::from_str(text).map_err(|error| Error::Value(error.message().to_owned()))?;
+            toml::from_str(text).map_err(|error| Error::Value(what_and_why(text, &error)))?;
         let config = written.fill();
         config.check()?;
         Ok(config)
@@ -364,7 +365,7 @@ mod tests {
             ("allowed_origin = ['https://*.example']", "wildcard"),
             ("session_cookie_name = 'a b'", "name"),
             ("session_cookie_path = '/; Secure'", "cannot stand in a cookie"),
-            ("trusted_proxy = ['localhost']", "invalid"),
+            ("trusted_proxy = ['localhost']", "trusted_proxy: \"localhost\" is no network"),
             ("spool_limit_mib = 1", "at least 32"),
         ];
         for (toml, expected) in table {

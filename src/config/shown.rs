@@ -43,13 +43,25 @@ const HIDDEN: &str = "***";
 
 /// The line, its option and what is wrong with it; not the value, which may hold a password.
 pub(super) fn where_and_why(text: &str, error: &toml::de::Error) -> String {
+    let (number, name) = place(text, error);
+    let name = name.map(|name| format!(", {name}")).unwrap_or_default();
+    format!("line {}{name}: {}", number + 1, error.message())
+}
+
+/// The option and what is wrong with it, for who has written no file.
+pub(super) fn what_and_why(text: &str, error: &toml::de::Error) -> String {
+    let (_, name) = place(text, error);
+    let name = name.map(|name| format!("{name}: ")).unwrap_or_default();
+    format!("{name}{}", error.message())
+}
+
+/// The number of the line, and the option that it is about.
+fn place<'a>(text: &'a str, error: &toml::de::Error) -> (usize, Option<&'a str>) {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let number = before.matches('\n').count();
     let line = text.lines().nth(number).unwrap_or_default();
     let name = line.split_once('=').map(|(name, _)| name.trim());
-    let known = name.filter(|name| OPTIONS.iter().any(|(option, ..)| option == name));
-    let name = known.map(|name| format!(", {name}")).unwrap_or_default();
-    format!("line {}{name}: {}", number + 1, error.message())
+    (number, name.filter(|name| OPTIONS.iter().any(|(option, ..)| option == name)))
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ impl App {
         let settings = Settings {
             prefix: config.prefix.clone(),
             tracker_name: config.tracker_name.clone(),
-            trusted_proxy: config.trusted_proxy.clone(),
+            trusted_proxy: config.trusted_proxy.iter().map(|network| network.0).collect(),
             allowed_origin: config.allowed_origin.clone(),
             allowed_host: config.allowed_host.clone(),
             cookie: config.session_cookie(),

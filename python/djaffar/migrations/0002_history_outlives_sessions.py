@@ -7,6 +7,7 @@ paths and referers may be longer, and what is new gets its columns.
 import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
+from django.db.models.functions import Left, Length
 
 import djaffar.fields
 
@@ -14,7 +15,8 @@ import djaffar.fields
 def drop_indexes_of_relations(apps, schema_editor):
     """Drops the indexes of the former foreign keys that Django, going by their names, has missed.
 
-    Names that an old Django gave, and those that MySQL makes by itself.
+    Names that an old Django gave, and those that MySQL makes by itself; backwards those that Django
+    makes on MySQL when it takes ours away.
     """
     table = "djaffar_activity"
     connection = schema_editor.connection
@@ -31,6 +33,30 @@ def name_visitors(apps, schema_editor):
     """Before, a session was a visitor."""
     infos = apps.get_model("djaffar", "SessionInfo").objects.using(schema_editor.connection.alias)
     infos.filter(visitor="").update(visitor=models.F("session_id"))
+
+
+def as_0_1_10_had_them(apps, schema_editor):
+    """Backwards: what its constraints and lengths do not allow. No activity is lost.
+
+    They lose sessions and users that are gone, and what is over the length of a column.
+    """
+    alias = schema_editor.connection.alias
+    activities = apps.get_model("djaffar", "Activity").objects.using(alias)
+    infos = apps.get_model("djaffar", "SessionInfo").objects.using(alias)
+    sessions = apps.get_model("sessions", "Session").objects.using(alias)
+    users = apps.get_model(settings.AUTH_USER_MODEL).objects.using(alias)
+    of_session = sessions.filter(pk=models.OuterRef("session_id"))
+    of_user = users.filter(pk=models.OuterRef("user_id"))
+    infos.filter(~models.Exists(of_session)).delete()
+    activities.exclude(session=None).filter(~models.Exists(of_session)).update(session=None)
+    activities.exclude(user=None).filter(~models.Exists(of_user)).update(user=None)
+    for rows, name, length in [
+        (activities, "path", 1000),
+        (activities, "referer", 160),
+        (infos, "user_agent", 1000),
+    ]:
+        long = rows.annotate(length=Length(name)).filter(length__gt=length)
+        long.update(**{name: Left(name, length)})
 
 
 def know_the_indexes(apps, schema_editor):
@@ -104,7 +130,13 @@ class Migration(migrations.Migration):
                 to="sessions.session",
             ),
         ),
-        migrations.RunPython(drop_indexes_of_relations, migrations.RunPython.noop, hints=OURS),
+        migrations.RunPython(
+            drop_indexes_of_relations,
+            drop_indexes_of_relations,
+            # MySQL drops nothing within a transaction.
+            atomic=False,
+            hints=OURS,
+        ),
         # --- Longer
         migrations.AlterField(
             model_name="activity",
@@ -162,7 +194,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="activity",
             name="info",
-            field=models.ForeignObject(
+            field=djaffar.fields.HistoricalRelation(
                 editable=False,
                 from_fields=["session"],
                 null=True,
@@ -233,7 +265,7 @@ class Migration(migrations.Migration):
             name="sessioninfo",
             options={"verbose_name": "session info"},
         ),
-        migrations.RunPython(name_visitors, migrations.RunPython.noop, hints=OURS),
+        migrations.RunPython(name_visitors, as_0_1_10_had_them, hints=OURS),
         # --- Indexes
         migrations.AddIndex(
             model_name="activity",

@@ -57,9 +57,10 @@ class Command(BaseCommand):
         if server.database_password() and "database_password_file" not in derived.options:
             self.stdout.write("# database_password_file: a file with PASSWORD is wanted.")
         options = dict(derived.options)
-        for name in ("session_cache", "activity_database"):
+        for name in ("database", "session_cache", "activity_database"):
             address = str(options.get(name, ""))
             hidden = re.sub(r"(?<=://)([^:/]*):.*@", r"\1:***@", address)
+            hidden = re.sub(r"([?&]pass\w*=)[^&]*", r"\1***", hidden)
             if hidden != address:
                 self.stdout.write(f"# {name}: its password is not shown; write it in for ***.")
                 options[name] = hidden
@@ -91,7 +92,9 @@ class Command(BaseCommand):
 
     def _issues(self) -> list[Any]:
         found = run_checks(include_deployment_checks=True)
-        return [issue for issue in found if str(issue.id).startswith("djaffar.")] + checks.wal()
+        # E001 says what the server's own `config check` is about to say.
+        ours = [issue for issue in found if str(issue.id).startswith("djaffar.W")]
+        return ours + checks.wal()
 
 
 def _files(derived: server.Derived, environment: Mapping[str, str]) -> dict[str, int]:
