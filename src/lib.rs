@@ -13,6 +13,7 @@ pub mod drain;
 pub mod auth;
 pub mod spool;
 pub mod dump;
+pub mod moving;
 pub mod engine;
 pub mod store;
 pub mod activity;

@@ -4,6 +4,8 @@
 
 mod database;
 mod drain;
+mod moving;
+mod progress;
 mod tail;
 
 use std::{ffi::OsString, iter, path::PathBuf};
@@ -103,6 +105,21 @@ enum Command {
         /// Print what is there and end.
         #[arg(long)]
         no_follow: bool,
+    },
+    /// Take the whole history to another database, while activities keep coming in.
+    ///
+    /// Without --finish it copies until it has caught up and ends: nothing changes for the site, and
+    /// run again it takes what came in since. With --finish it then closes FROM (its servers go on
+    /// answering, and keep what comes in in their spools), takes the last rows, compares both sides
+    /// by day, hands the spools' positions over and opens TO. Restart the servers with the new
+    /// address afterwards. Killed at any moment, it goes on where it was when it is run again.
+    ///
+    /// An address is that of an option: sqlite:///…, `postgres://…`, mysql://… (database), or
+    /// clickhouse://… (activity_database, beside the other one). docs/moving.md has the whole story.
+    #[command(after_help = moving::EXAMPLES)]
+    Move {
+        #[command(flatten)]
+        how: moving::How,
     },
     /// Show the options that hold, or check them.
     Config {
@@ -224,6 +241,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             let how = tail::How { lines: lines as usize, json, follow: !no_follow };
             tail::tail(&at.config()?, &how)
         }
+        Command::Move { how } => moving::moving(how),
         Command::Config { what: ConfigCommand::Print { from, options } } => {
             use std::io::Write;
             let text = load(&from, *options)?.to_toml();

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use cookie::{SameSite, SessionCookie};
 pub use credentials::{Hashing, Serializer, SessionEngine, Token};
 pub use network::Network;
+pub use shown::without_password;
 use shown::{shown, what_and_why, where_and_why};
 
 /// The file that is read when it is there and no other is named.

@@ -94,6 +94,18 @@ impl Config {
     }
 }
 
+/// A password that a variable of the environment or else a file has.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn password(variable: &str, file: Option<&Path>) -> Result<Option<String>, Error> {
+    #[expect(clippy::disallowed_methods, reason = "configuration is read here")]
+    let said = std::env::var(variable).ok().filter(|text| !text.is_empty());
+    let Some(file) = file.filter(|_| said.is_none()) else { return Ok(said) };
+    let text = fs::read_to_string(file).map_err(|error| Error::File(file.to_owned(), error))?;
+    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
 /// The password of `createsuperuser` without a terminal, where Django's reads it.
 pub fn superuser_password() -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "configuration is read here")]

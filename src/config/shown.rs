@@ -14,7 +14,7 @@ pub(super) fn shown(value: &Value) -> String {
 
 /// An address without its password, also one that is written wrongly (with a `/`, `?` or `@` in the
 /// password): rather too much is hidden than too little.
-pub(super) fn without_password(url: &str) -> String {
+pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     if scheme == "sqlite" {
         return url.to_owned();

@@ -4,6 +4,7 @@
 mod credentials;
 mod frozen;
 mod keys;
+pub mod moving;
 
 use std::{
     sync::{
@@ -34,17 +35,7 @@ pub use keys::Keys;
 /// # Errors
 /// An address that is none.
 pub fn open(config: &Config) -> Result<Box<dyn Database>, Failure> {
-    let users = store::Users {
-        table: config.user_table.clone(),
-        id: config.user_id_column.clone(),
-        password: config.user_password_column.clone(),
-        is_active: config.user_active_column.clone(),
-    };
-    let tokens =
-        store::TokenTables { knox: config.knox_table.clone(), oauth: config.oauth_table.clone() };
-    let time_zone = config.zone()?;
-    let password = config.database_password()?.map(store::Password);
-    let settings = store::Settings { use_tz: config.use_tz, time_zone, users, tokens, password };
+    let settings = settings(config, config.database_password()?.map(store::Password))?;
     let database = store::open(&config.database, settings)
         .map_err(|text| Failure::Config(format!("database: {text}")))?;
     if config.activity_database.is_empty() {
@@ -59,6 +50,23 @@ pub fn open(config: &Config) -> Result<Box<dyn Database>, Failure> {
     let database = WithClickHouse::new(database, url, password.as_deref(), freezer)
         .map_err(|text| Failure::Config(format!("activity_database: {text}")))?;
     Ok(Box::new(database))
+}
+
+/// How the site keeps things in an SQL database.
+fn settings(
+    config: &Config,
+    password: Option<store::Password>,
+) -> Result<store::Settings, Failure> {
+    let users = store::Users {
+        table: config.user_table.clone(),
+        id: config.user_id_column.clone(),
+        password: config.user_password_column.clone(),
+        is_active: config.user_active_column.clone(),
+    };
+    let tokens =
+        store::TokenTables { knox: config.knox_table.clone(), oauth: config.oauth_table.clone() };
+    let time_zone = config.zone()?;
+    Ok(store::Settings { use_tz: config.use_tz, time_zone, users, tokens, password })
 }
 
 /// Whether sessions can be read where the options say, and tokens verified.

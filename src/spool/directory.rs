@@ -28,12 +28,20 @@ pub(super) struct Directory {
 impl Directory {
     /// Opens the directory, or makes it.
     pub(super) fn open(path: PathBuf) -> Result<Directory, Error> {
-        let quarantine = path.join("quarantine");
-        for path in [&path, &quarantine] {
-            if !path.is_dir() {
-                make(path).map_err(Error::io("make", path))?;
-            }
+        let directory = Directory::plain(path)?;
+        if !directory.quarantine.is_dir() {
+            let path = &directory.quarantine;
+            make(path).map_err(Error::io("make", path))?;
         }
+        Ok(directory)
+    }
+
+    /// The same, without a quarantine.
+    pub(super) fn plain(path: PathBuf) -> Result<Directory, Error> {
+        if !path.is_dir() {
+            make(&path).map_err(Error::io("make", &path))?;
+        }
+        let quarantine = path.join("quarantine");
         let handle = File::open(&path).map_err(Error::io("open", &path))?;
         Ok(Directory { path, handle, quarantine })
     }

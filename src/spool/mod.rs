@@ -147,6 +147,7 @@ use std::{
 
 use uuid::Uuid;
 
+mod claim;
 mod commit;
 mod directory;
 mod error;
@@ -165,6 +166,7 @@ mod scan;
 mod segment;
 mod shared;
 
+pub use claim::Claim;
 pub use commit::Committer;
 pub use error::{Error, Full};
 pub use frame::MAX_PAYLOAD;

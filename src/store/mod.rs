@@ -9,6 +9,7 @@
 mod address;
 mod clickhouse;
 mod moment;
+mod moving;
 mod mysql;
 mod postgres;
 mod rows;
@@ -34,6 +35,7 @@ use crate::activity::{Activity, Micros};
 pub use self::mysql::MysqlDatabase;
 pub use clickhouse::{Freezer, MakeFreezer, Parking, Place, WithClickHouse};
 pub use moment::Moments;
+pub use moving::{Door, Load, Moved, Mover, progress};
 pub use postgres::PostgresDatabase;
 pub use settings::{Password, Settings, TokenTables, Users};
 pub use sqlite::SqliteDatabase;
@@ -244,6 +246,10 @@ pub trait History: Send {
     fn recent(&mut self, session: &str, limit: usize) -> Result<Vec<StoredActivity>, Error>;
     /// The first `limit` sessions whose key comes after this one (`None`: from the start).
     fn sessions(&mut self, after: Option<&str>, limit: usize) -> Result<Vec<StoredSession>, Error>;
+    /// What is known of these sessions, in any order.
+    fn infos(&mut self, sessions: &[&str]) -> Result<Vec<StoredSession>, Error>;
+    /// How many activities there are.
+    fn count(&mut self) -> Result<u64, Error>;
 }
 
 /// Whose tables these are.
@@ -290,8 +296,11 @@ pub trait Database: Send + Sync {
     fn store(&self) -> Box<dyn Store>;
     /// A connection to look up who is who; it connects when first used.
     fn directory(&self) -> Box<dyn Directory>;
-    /// A connection to read what is stored; it connects when first used.
+    /// A connection to read what is stored; it connects when first used. It reads the tables of
+    /// django-djaffar 0.1.10 as well: what these lack is absent.
     fn history(&self) -> Box<dyn History>;
+    /// A connection that takes the rows of another database.
+    fn mover(&self) -> Box<dyn Mover>;
     /// How dates are kept.
     fn moments(&self) -> &Moments;
 }

@@ -105,7 +105,7 @@ fn text(at: Micros, zone: Option<&TimeZone>) -> Option<String> {
 
 /// `YYYY-MM-DD HH:MM:SS`, with `.ffffff` unless that is zero. By hand: two of these are a
 /// twentieth of what it takes to store an activity when `format!` makes them.
-fn print(at: DateTime) -> String {
+pub(super) fn print(at: DateTime) -> String {
     let micros = at.subsec_nanosecond() / 1_000;
     let mut text = *b"0000-00-00 00:00:00.000000";
     for (place, number) in [

@@ -45,6 +45,22 @@ const NEEDED: &[(&str, &[&str])] = &[
     ("djaffar_spool_cursor", &["spool", "segment", "position"]),
 ];
 
+/// The columns of a table to read, in their order, where those of 0.1.10 may lack some: a blank name,
+/// and nothing else that it did not have. A session of its was a visitor.
+pub(super) fn readable(table: &str, present: &[String]) -> String {
+    let wanted = NEEDED.iter().find(|(name, _)| *name == table).map_or(&[][..], |(_, it)| *it);
+    let column = |name: &&str| match *name {
+        name if present.iter().any(|had| had == name) => name.to_owned(),
+        "name" => "'' AS name".to_owned(),
+        "visitor" => "session_id AS visitor".to_owned(),
+        "id" | "user_id" | "session_id" | "ip_address" | "date" | "path" | "referer" => {
+            (*name).to_owned()
+        }
+        name => format!("NULL AS {name}"),
+    };
+    wanted.iter().map(column).collect::<Vec<_>>().join(", ")
+}
+
 /// Looks for all that is needed: `columns` gives those of a table, none where it is absent. The
 /// outer result is the database's, the inner one says what is amiss and what to do.
 pub(super) fn complete<E>(

@@ -22,6 +22,8 @@ const COLUMNS: &str = "id, user_id, session_id, ip_address, date, path, referer,
 const SLACK: u32 = 60;
 /// So many rows are fetched at once, for the pages to come.
 const FETCH: usize = 10_000;
+/// So many sessions a question: its text has a limit.
+const SESSIONS: usize = 2_000;
 /// A session's last activities are looked for within this many seconds: twice as long as Django's
 /// sessions live.
 const RECENT: u32 = 28 * 86_400;
@@ -72,6 +74,25 @@ impl ClickHouseHistory {
         let (mut rows, mut found) = (Rows(&answer), Vec::new());
         while !rows.is_empty() {
             found.push(activity(&mut rows, &self.moments)?);
+        }
+        Ok(found)
+    }
+
+    fn read_infos(&mut self, sql: &str) -> Result<Vec<StoredSession>, Error> {
+        let answer = self.ask(sql)?;
+        let (mut rows, mut found) = (Rows(&answer), Vec::new());
+        while !rows.is_empty() {
+            found.push(StoredSession {
+                session: rows.text()?,
+                user_agent: rows.text()?,
+                visitor: rows.text()?,
+                created_at: self.moments.digits(rows.i64()?),
+                browser: None,
+                os: None,
+                device: None,
+                bot: None,
+                country: None,
+            });
         }
         Ok(found)
     }
@@ -168,22 +189,25 @@ impl History for ClickHouseHistory {
              (SELECT DISTINCT session_id FROM djaffar_sessioninfo WHERE session_id > {after} \
              ORDER BY session_id LIMIT {limit})) GROUP BY session_id ORDER BY session_id"
         );
-        let answer = self.ask(&sql)?;
-        let (mut rows, mut found) = (Rows(&answer), Vec::new());
-        while !rows.is_empty() {
-            found.push(StoredSession {
-                session: rows.text()?,
-                user_agent: rows.text()?,
-                visitor: rows.text()?,
-                created_at: self.moments.digits(rows.i64()?),
-                browser: None,
-                os: None,
-                device: None,
-                bot: None,
-                country: None,
-            });
+        self.read_infos(&sql)
+    }
+
+    fn infos(&mut self, sessions: &[&str]) -> Result<Vec<StoredSession>, Error> {
+        let mut found = Vec::new();
+        for keys in sessions.chunks(SESSIONS) {
+            let keys: Vec<String> = keys.iter().map(|key| quoted(key)).collect();
+            found.extend(self.read_infos(&format!(
+                "SELECT session_id, argMin(user_agent, created_at), argMin(visitor, created_at), \
+                 min(created_at) FROM djaffar_sessioninfo WHERE session_id IN ({}) \
+                 GROUP BY session_id",
+                keys.join(", ")
+            ))?);
         }
         Ok(found)
+    }
+
+    fn count(&mut self) -> Result<u64, Error> {
+        self.number("SELECT toUInt64(count()) FROM djaffar_activity")
     }
 }
 

@@ -14,6 +14,7 @@ mod address;
 mod frozen;
 mod history;
 mod http;
+mod moving;
 mod native;
 mod number;
 mod parked;
@@ -32,11 +33,12 @@ use std::{path::Path, sync::Arc};
 use address::Address;
 pub use frozen::Freezer;
 use history::ClickHouseHistory;
+use moving::ClickHouseMover;
 pub use parking::{Parking, Place};
 use tokio::runtime::{Builder, Runtime};
 use writer::Writer;
 
-use super::{Database, Directory, Error, History, Moments, Owner, Store, Superuser};
+use super::{Database, Directory, Error, History, Moments, Mover, Owner, Store, Superuser};
 
 /// Makes what keeps frozen batches.
 pub type MakeFreezer = Arc<dyn Fn() -> Box<dyn Freezer> + Send + Sync>;
@@ -111,6 +113,12 @@ impl Database for WithClickHouse {
 
     fn history(&self) -> Box<dyn History> {
         Box::new(ClickHouseHistory::new(&self.address, self.moments().clone()))
+    }
+
+    fn mover(&self) -> Box<dyn Mover> {
+        let (site, store) = (self.site.mover(), self.site.store());
+        let moments = self.moments().clone();
+        Box::new(ClickHouseMover::new((site, store), &self.address, (self.freezer)(), moments))
     }
 
     fn moments(&self) -> &Moments {

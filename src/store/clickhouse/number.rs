@@ -13,8 +13,8 @@ use super::super::{Batch, Cursor, Error, Store};
 const NUMBERS: Uuid = Uuid::from_u128(0x6a61_6666_6172_4e75_6d62_6572_7331_0001);
 /// 2020-01-01T00:00:00Z in milliseconds.
 const EPOCH: i64 = 1_577_836_800_000;
-const SPOOL_BITS: u32 = 12;
-const COUNT_BITS: u32 = 10;
+pub(super) const SPOOL_BITS: u32 = 12;
+pub(super) const COUNT_BITS: u32 = 10;
 
 /// The second (since 1970) in which a number was given.
 pub(super) fn second_of(id: i64) -> u32 {

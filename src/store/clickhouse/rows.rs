@@ -102,6 +102,31 @@ pub(super) fn check(activity: &Activity, moments: &Moments) -> Result<(), Error>
     Ok(())
 }
 
+/// The values of one activity; blank text means NULL.
+#[derive(Debug)]
+pub(super) struct Row<'a> {
+    pub(super) user: &'a str,
+    pub(super) session: &'a str,
+    pub(super) visitor: &'a str,
+    pub(super) address: &'a str,
+    pub(super) date: Micros,
+    pub(super) path: &'a str,
+    pub(super) referer: &'a str,
+    pub(super) received_at: Micros,
+    pub(super) event_id: Option<Uuid>,
+    pub(super) name: &'a str,
+    pub(super) properties: &'a str,
+    pub(super) user_agent: &'a str,
+}
+
+impl Row<'_> {
+    /// The shard that [`shard`] names for such an activity.
+    pub(super) fn shard(&self, shards: usize) -> usize {
+        let text = if self.session.is_empty() { self.address } else { self.visitor };
+        crc32c::crc32c(text.as_bytes()) as usize % shards.max(1)
+    }
+}
+
 /// What one shard gets, growing row by row.
 #[derive(Debug)]
 pub(super) struct Blocks {
@@ -119,26 +144,45 @@ impl Blocks {
     /// Adds an activity, under this number.
     pub(super) fn push(&mut self, activity: &Activity, id: i64, stamp: Stamp) {
         let session = activity.session.as_ref();
+        let row = Row {
+            user: activity.user.as_deref().unwrap_or_default(),
+            session: session.map_or("", |session| &session.key),
+            visitor: session.map_or("", visitor),
+            address: &activity.address.to_string(),
+            date: activity.date,
+            path: &activity.path,
+            referer: &activity.referer,
+            received_at: activity.received_at,
+            event_id: activity.event_id,
+            name: &activity.name,
+            properties: activity.properties.as_deref().unwrap_or_default(),
+            user_agent: &activity.user_agent,
+        };
+        self.push_row(&row, id, stamp);
+    }
+
+    /// Adds a row, under this number.
+    pub(super) fn push_row(&mut self, row: &Row<'_>, id: i64, stamp: Stamp) {
         let [number, stored_at, batch, user, key, first, address, date, rest @ ..] =
             self.activities.row();
         number.i64(id);
         stored_at.u32(stamp.stored_at);
         batch.uuid(stamp.batch);
-        user.text(activity.user.as_deref().unwrap_or_default());
-        key.text(session.map_or("", |session| &session.key));
-        first.text(session.map_or("", visitor));
-        address.text(&activity.address.to_string());
-        date.i64(activity.date);
+        user.text(row.user);
+        key.text(row.session);
+        first.text(row.visitor);
+        address.text(row.address);
+        date.i64(row.date);
         let [day, path, referer, received_at, event_id, name, properties, agent] = rest;
-        day.u16(day_of(activity.date));
-        path.text(&activity.path);
-        referer.text(&activity.referer);
-        received_at.i64(activity.received_at);
-        event_id.uuid(activity.event_id.unwrap_or_default());
-        name.text(&activity.name);
-        properties.text(activity.properties.as_deref().unwrap_or_default());
-        agent.text(&activity.user_agent);
-        if let Some(id) = activity.event_id {
+        day.u16(day_of(row.date));
+        path.text(row.path);
+        referer.text(row.referer);
+        received_at.i64(row.received_at);
+        event_id.uuid(row.event_id.unwrap_or_default());
+        name.text(row.name);
+        properties.text(row.properties);
+        agent.text(row.user_agent);
+        if let Some(id) = row.event_id {
             let [event_id, day] = self.events.row();
             event_id.uuid(id);
             day.u16(day_of(Micros::from(stamp.stored_at) * 1_000_000));
@@ -147,12 +191,18 @@ impl Blocks {
 
     /// Adds the info of an activity's session.
     pub(super) fn info(&mut self, session: &Session, activity: &Activity) {
-        let [key, agent, first, created_at, version] = self.infos.row();
-        key.text(&session.key);
-        agent.text(&activity.user_agent);
-        first.text(visitor(session));
-        created_at.i64(activity.received_at);
-        version.i64(Micros::MAX - activity.received_at.max(0));
+        let (agent, created_at) = (&activity.user_agent, activity.received_at);
+        self.push_info([&session.key, agent, visitor(session)], created_at);
+    }
+
+    /// Adds an info: session, user agent and visitor.
+    pub(super) fn push_info(&mut self, [session, agent, visitor]: [&str; 3], at: Micros) {
+        let [key, user_agent, first, created_at, version] = self.infos.row();
+        key.text(session);
+        user_agent.text(agent);
+        first.text(visitor);
+        created_at.i64(at);
+        version.i64(Micros::MAX - at.max(0));
     }
 
     /// As bytes.

@@ -7,15 +7,18 @@ use mysql::{Params, Row, Value};
 use uuid::Uuid;
 
 use super::link::{Failure, Link, Server, Setup};
-use super::schema::columns;
+use super::schema::{Column, columns};
 use super::value::{KeyColumn, digits, unreadable};
+use crate::store::schema::readable;
 use crate::store::{Error, History, StoredActivity, StoredSession};
 
 const READER: Setup =
     Setup { patience: Duration::from_secs(60), lock: 5, sql: "SET SESSION TRANSACTION READ ONLY" };
 
-const COLUMNS: &str = "id, user_id, session_id, ip_address, date, path, referer, received_at, \
-                       event_id, name, properties";
+/// Stands in the statements below for the columns that the table has.
+const COLUMNS: &str = "{columns}";
+/// So many sessions a statement.
+const SESSIONS: usize = 1_024;
 
 /// The history in a MySQL database.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ impl MysqlHistory {
                 [] => Params::Empty,
                 values => Params::Positional(values.to_vec()),
             };
-            let rows: Vec<Row> = connection.exec(sql, values)?;
+            let rows: Vec<Row> = connection.exec(select(sql, "djaffar_activity", &table), values)?;
             rows.iter().map(|row| activity(row, keys)).collect()
         })
     }
@@ -66,17 +69,54 @@ impl History for MysqlHistory {
         self.activities(&sql, &[session.into()])
     }
 
+    fn infos(&mut self, sessions: &[&str]) -> Result<Vec<StoredSession>, Error> {
+        let mut found = Vec::new();
+        for keys in sessions.chunks(SESSIONS) {
+            // Filled up, so that few statements are needed.
+            let places = keys.len().next_power_of_two();
+            let fill = keys.last().copied().into_iter().cycle();
+            let values: Vec<Value> =
+                keys.iter().copied().chain(fill).take(places).map(Value::from).collect();
+            let marks = vec!["?"; places].join(", ");
+            let sql =
+                format!("SELECT {COLUMNS} FROM djaffar_sessioninfo WHERE session_id IN ({marks})");
+            found.extend(self.link.with(|connection| {
+                let table = columns(connection, "djaffar_sessioninfo")?;
+                let sql = select(&sql, "djaffar_sessioninfo", &table);
+                let rows: Vec<Row> = connection.exec(sql, Params::Positional(values.clone()))?;
+                rows.iter().map(session).collect::<Result<Vec<_>, _>>()
+            })?);
+        }
+        Ok(found)
+    }
+
+    fn count(&mut self) -> Result<u64, Error> {
+        self.link.with(|connection| {
+            let count: Option<u64> =
+                connection.query_first("SELECT count(*) FROM djaffar_activity")?;
+            Ok(count.unwrap_or(0))
+        })
+    }
+
     fn sessions(&mut self, after: Option<&str>, limit: usize) -> Result<Vec<StoredSession>, Error> {
         let sql = format!(
-            "SELECT session_id, user_agent, visitor, browser, os, device, bot, country, created_at \
+            "SELECT {COLUMNS} \
              FROM djaffar_sessioninfo WHERE session_id > ? ORDER BY session_id LIMIT {limit}"
         );
         let after = after.unwrap_or_default();
         self.link.with(|connection| {
-            let rows: Vec<Row> = connection.exec(&sql, (after,))?;
+            let table = columns(connection, "djaffar_sessioninfo")?;
+            let sql = select(&sql, "djaffar_sessioninfo", &table);
+            let rows: Vec<Row> = connection.exec(sql, (after,))?;
             rows.iter().map(session).collect()
         })
     }
+}
+
+/// A statement with the columns that the table has.
+fn select(sql: &str, table: &str, present: &[Column]) -> String {
+    let names: Vec<String> = present.iter().map(|column| column.name.clone()).collect();
+    sql.replace(COLUMNS, &readable(table, &names))
 }
 
 /// A column of a row, of the type that is wanted.

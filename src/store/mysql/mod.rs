@@ -6,6 +6,7 @@
 mod directory;
 mod history;
 mod link;
+mod moving;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use self::value::KeyColumn;
 use super::address::Address;
 use super::rows::position;
 use super::schema::{RUN_MIGRATE, check_superuser};
+use super::moving::{Door, Mover};
 use super::{
     Batch, Database, Directory, Error, History, Moments, Owner, Settings, Store, Superuser,
 };
@@ -57,6 +59,15 @@ impl MysqlDatabase {
         let address = Address::parse("mysql", url, settings.password.as_ref(), OPTIONS)?;
         let moments = Moments::new(&settings);
         Ok(Self { server: Server::new(&address)?, settings, moments })
+    }
+
+    fn writer(&self) -> Mysql {
+        Mysql {
+            link: Link::new(&self.server, WRITER),
+            moments: self.moments.clone(),
+            shape: None,
+            known: HashSet::new(),
+        }
     }
 }
 
@@ -87,12 +98,11 @@ impl Database for MysqlDatabase {
     }
 
     fn store(&self) -> Box<dyn Store> {
-        Box::new(Mysql {
-            link: Link::new(&self.server, WRITER),
-            moments: self.moments.clone(),
-            shape: None,
-            known: HashSet::new(),
-        })
+        Box::new(self.writer())
+    }
+
+    fn mover(&self) -> Box<dyn Mover> {
+        Box::new(self.writer())
     }
 
     fn directory(&self) -> Box<dyn Directory> {
@@ -159,14 +169,10 @@ impl Mysql {
 
 impl Store for Mysql {
     fn cursors(&mut self, spool: Uuid) -> Result<Vec<(Uuid, u64)>, Error> {
-        let sql = "SELECT segment, position FROM djaffar_spool_cursor WHERE spool = ?";
         self.link.with(|connection| {
-            let rows: Vec<(String, i64)> = connection.exec(sql, (value::uuid(spool),))?;
-            // A row that we did not write names no segment of ours.
-            let pairs = rows.into_iter().filter_map(|(segment, position)| {
-                Some((Uuid::try_parse(&segment).ok()?, u64::try_from(position).ok()?))
-            });
-            Ok(pairs.collect())
+            // The door first: once it is open, the positions are those that it was opened with.
+            Door::admit_resuming(moving::position_of(connection, &Door::Open.cursor())?)?;
+            cursors(connection, spool)
         })
     }
 
@@ -207,24 +213,36 @@ impl Store for Mysql {
     }
 }
 
+fn cursors(connection: &mut Conn, spool: Uuid) -> Result<Vec<(Uuid, u64)>, Failure> {
+    let sql = "SELECT segment, position FROM djaffar_spool_cursor WHERE spool = ?";
+    let rows: Vec<(String, i64)> = connection.exec(sql, (value::uuid(spool),))?;
+    // A row that we did not write names no segment of ours.
+    let pairs = rows.into_iter().filter_map(|(segment, position)| {
+        Some((Uuid::try_parse(&segment).ok()?, u64::try_from(position).ok()?))
+    });
+    Ok(pairs.collect())
+}
+
 /// MariaDB's `uuid` does not take each UUID: it stores those of the usual versions in another order of
 /// bytes, and refuses what would look like one of these (of version 8, one in 64). A client that makes
 /// such an id must not lose its activity: a bit of the version is cleared, and the same id is the same
 /// afterwards. `None` where there is none, which is nearly always.
 fn with_held_ids(activities: &[Activity]) -> Option<Vec<Activity>> {
-    let is_odd = |id: Uuid| {
-        let [.., version, _, variant, _, _, _, _, _, _, _] = id.into_bytes();
-        version & 0x80 != 0 && (0x01..=0x80).contains(&variant)
-    };
-    if !activities.iter().any(|activity| activity.event_id.is_some_and(is_odd)) {
+    if !activities.iter().any(|activity| activity.event_id.is_some_and(|id| held(id) != id)) {
         return None;
     }
-    let held = |id: Uuid| if is_odd(id) { Uuid::from_u128(id.as_u128() & !(1 << 79)) } else { id };
     let activity = |activity: &Activity| Activity {
         event_id: activity.event_id.map(held),
         ..activity.clone()
     };
     Some(activities.iter().map(activity).collect())
+}
+
+/// The id as MariaDB's `uuid` takes it.
+fn held(id: Uuid) -> Uuid {
+    let [.., version, _, variant, _, _, _, _, _, _, _] = id.into_bytes();
+    let is_odd = version & 0x80 != 0 && (0x01..=0x80).contains(&variant);
+    if is_odd { Uuid::from_u128(id.as_u128() & !(1 << 79)) } else { id }
 }
 
 /// One transaction; what fails is rolled back when it is dropped.
@@ -250,6 +268,10 @@ fn insert(
     )?;
     match transaction.affected_rows() {
         0 => Ok(0),
+        _ if !batch.activities.is_empty() => {
+            moving::admit(transaction)?;
+            rows.insert(transaction, batch)
+        }
         _ => rows.insert(transaction, batch),
     }
 }

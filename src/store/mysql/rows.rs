@@ -21,11 +21,11 @@ use crate::store::{Batch, Error, Moments, NewSession};
 const ROWS: usize = 256;
 
 /// A table to insert into.
-struct Into {
-    start: &'static str,
-    columns: usize,
+pub(super) struct Into {
+    pub(super) start: &'static str,
+    pub(super) columns: usize,
     /// A row that is there stays as it is: not `INSERT IGNORE`, which would cut what is too long.
-    end: &'static str,
+    pub(super) end: &'static str,
 }
 
 const SESSIONS: Into = Into {
@@ -100,7 +100,7 @@ impl Rows<'_> {
     }
 
     /// Inserts rows, as many to a statement as fit. Returns how many are new.
-    fn fill(
+    pub(super) fn fill(
         &self,
         transaction: &mut Transaction<'_>,
         into: &Into,

@@ -8,6 +8,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::link::{Failure, Link, Server, Setup};
 use super::schema::columns;
 use super::value::{JsonText, KeyColumn, Moment, digits};
+use crate::store::schema::readable;
 use crate::store::{Error, History, Moments, StoredActivity, StoredSession};
 
 const READER: Setup = Setup {
@@ -16,8 +17,8 @@ const READER: Setup = Setup {
     sql: "SET default_transaction_read_only = on;",
 };
 
-const COLUMNS: &str = "id, user_id, session_id, ip_address, date, path, referer, received_at, \
-                       event_id, name, properties";
+/// Stands in the statements below for the columns that the table has.
+const COLUMNS: &str = "{columns}";
 
 /// The history in a PostgreSQL database.
 #[derive(Debug)]
@@ -42,7 +43,8 @@ impl PostgresHistory {
             let user = table.iter().find(|(name, _)| name == "user_id");
             let keys = user.and_then(|(_, oid)| KeyColumn::of(*oid));
             let keys = keys.unwrap_or(KeyColumn(Type::VARCHAR));
-            let rows = client.query(sql, values).await?;
+            let sql = select(sql, "djaffar_activity", &table);
+            let rows = client.query(&sql, values).await?;
             rows.iter().map(|row| activity(row, &keys, moments)).collect()
         })
     }
@@ -75,16 +77,36 @@ impl History for PostgresHistory {
         self.activities(&sql, &[&session])
     }
 
+    fn infos(&mut self, sessions: &[&str]) -> Result<Vec<StoredSession>, Error> {
+        let Self { link, moments } = self;
+        let sql = format!("SELECT {COLUMNS} FROM djaffar_sessioninfo WHERE session_id = ANY($1)");
+        link.with(async |client| {
+            let table = columns(client, "djaffar_sessioninfo").await?;
+            let sql = select(&sql, "djaffar_sessioninfo", &table);
+            let statement = client.prepare_typed(&sql, &[Type::TEXT_ARRAY]).await?;
+            let rows = client.query(&statement, &[&sessions]).await?;
+            rows.iter().map(|row| session(row, moments)).collect()
+        })
+    }
+
+    fn count(&mut self) -> Result<u64, Error> {
+        self.link.with(async |client| {
+            let row = client.query_one("SELECT count(*) FROM djaffar_activity", &[]).await?;
+            Ok(row.try_get::<_, i64>(0)?.unsigned_abs())
+        })
+    }
+
     fn sessions(&mut self, after: Option<&str>, limit: usize) -> Result<Vec<StoredSession>, Error> {
         let Self { link, moments } = self;
         // By bytes, whatever the order of the database's language is; that has an index of its own.
         let sql = format!(
-            "SELECT session_id, user_agent, visitor, browser, os, device, bot, country, created_at \
-             FROM djaffar_sessioninfo WHERE session_id ~>~ $1 \
+            "SELECT {COLUMNS} FROM djaffar_sessioninfo WHERE session_id ~>~ $1 \
              ORDER BY session_id USING ~<~ LIMIT {limit}"
         );
         let after = after.unwrap_or_default();
         link.with(async |client| {
+            let table = columns(client, "djaffar_sessioninfo").await?;
+            let sql = select(&sql, "djaffar_sessioninfo", &table);
             let statement = client.prepare_typed(&sql, &[Type::TEXT]).await?;
             let rows = client.query(&statement, &[&after]).await?;
             rows.iter().map(|row| session(row, moments)).collect()
@@ -92,11 +114,28 @@ impl History for PostgresHistory {
     }
 }
 
+/// A statement with the columns that the table has; what is absent has the type of the others'.
+fn select(sql: &str, table: &str, present: &[(String, u32)]) -> String {
+    let names: Vec<String> = present.iter().map(|(name, _)| name.clone()).collect();
+    let mut columns = readable(table, &names);
+    for (name, kind) in [
+        ("received_at", "timestamptz"),
+        ("created_at", "timestamptz"),
+        ("event_id", "uuid"),
+        ("properties", "jsonb"),
+        ("bot", "boolean"),
+    ] {
+        columns = columns.replace(&format!("NULL AS {name}"), &format!("NULL::{kind} AS {name}"));
+    }
+    sql.replace(COLUMNS, &columns)
+}
+
 fn activity(row: &Row, keys: &KeyColumn, moments: &Moments) -> Result<StoredActivity, Failure> {
     let received_at: Option<Moment> = row.try_get(7)?;
     let properties: Option<JsonText> = row.try_get(10)?;
     Ok(StoredActivity {
-        id: row.try_get(0)?,
+        // Of 32 bits in 0.1.10's tables.
+        id: row.try_get(0).or_else(|_| row.try_get::<_, i32>(0).map(i64::from))?,
         user: keys.key(row, 1)?,
         session: row.try_get(2)?,
         ip_address: row.try_get(3)?,

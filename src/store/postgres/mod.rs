@@ -6,6 +6,7 @@
 mod directory;
 mod history;
 mod link;
+mod moving;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use self::value::KeyColumn;
 use super::address::Address;
 use super::rows::position;
 use super::schema::{RUN_MIGRATE, check_superuser};
+use super::moving::{Door, Mover};
 use super::{
     Batch, Database, Directory, Error, History, Moments, Owner, Settings, Store, Superuser,
 };
@@ -62,6 +64,15 @@ impl PostgresDatabase {
         let moments = Moments::new(&settings);
         Ok(Self { server: Server::new(&address)?, settings, moments })
     }
+
+    fn writer(&self) -> Postgres {
+        Postgres {
+            link: Link::new(&self.server, WRITER),
+            moments: self.moments.clone(),
+            keys: None,
+            known: HashSet::new(),
+        }
+    }
 }
 
 impl Database for PostgresDatabase {
@@ -91,12 +102,11 @@ impl Database for PostgresDatabase {
     }
 
     fn store(&self) -> Box<dyn Store> {
-        Box::new(Postgres {
-            link: Link::new(&self.server, WRITER),
-            moments: self.moments.clone(),
-            keys: None,
-            known: HashSet::new(),
-        })
+        Box::new(self.writer())
+    }
+
+    fn mover(&self) -> Box<dyn Mover> {
+        Box::new(self.writer())
     }
 
     fn directory(&self) -> Box<dyn Directory> {
@@ -146,15 +156,9 @@ impl Postgres {
 impl Store for Postgres {
     fn cursors(&mut self, spool: Uuid) -> Result<Vec<(Uuid, u64)>, Error> {
         self.link.with(async |client| {
-            let sql = "SELECT segment, position FROM djaffar_spool_cursor WHERE spool = $1";
-            let mut cursors = Vec::new();
-            for row in client.query(sql, &[&spool]).await? {
-                // A row that we did not write names no segment of ours.
-                if let Ok(position) = u64::try_from(row.try_get::<_, i64>(1)?) {
-                    cursors.push((row.try_get(0)?, position));
-                }
-            }
-            Ok(cursors)
+            // The door first: once it is open, the positions are those that it was opened with.
+            Door::admit_resuming(moving::door(client).await?)?;
+            cursors(client, spool).await
         })
     }
 
@@ -190,6 +194,18 @@ impl Store for Postgres {
             Ok(())
         })
     }
+}
+
+async fn cursors(client: &Client, spool: Uuid) -> Result<Vec<(Uuid, u64)>, Failure> {
+    let sql = "SELECT segment, position FROM djaffar_spool_cursor WHERE spool = $1";
+    let mut cursors = Vec::new();
+    for row in client.query(sql, &[&spool]).await? {
+        // A row that we did not write names no segment of ours.
+        if let Ok(position) = u64::try_from(row.try_get::<_, i64>(1)?) {
+            cursors.push((row.try_get(0)?, position));
+        }
+    }
+    Ok(cursors)
 }
 
 /// One transaction. What is begun is ended here: the driver would send the end of a transaction that
@@ -232,6 +248,10 @@ async fn insert(
     let at = position(cursor.position)?;
     match transaction.execute(&statement, &[&cursor.spool, &cursor.segment, &at]).await? {
         0 => Ok(None),
+        _ if !batch.activities.is_empty() => {
+            moving::admit(transaction).await?;
+            Ok(Some(rows.insert(transaction, batch).await?))
+        }
         _ => Ok(Some(rows.insert(transaction, batch).await?)),
     }
 }

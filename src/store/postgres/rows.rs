@@ -252,7 +252,7 @@ impl Rows<'_> {
     }
 }
 
-fn array_of(kind: &Type) -> Type {
+pub(super) fn array_of(kind: &Type) -> Type {
     match *kind {
         Type::INT2 => Type::INT2_ARRAY,
         Type::INT4 => Type::INT4_ARRAY,

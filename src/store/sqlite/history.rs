@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use jiff::civil::DateTime;
 use rusqlite::types::{Type, ValueRef};
-use rusqlite::{Params, Row};
+use rusqlite::{Params, Row, params_from_iter};
 use uuid::Uuid;
 
 use super::key::KeyColumn;
 use super::link::{Link, Setup};
+use super::schema::columns;
 use crate::store::moment::parse;
+use crate::store::schema::readable;
 use crate::store::{Error, History, StoredActivity, StoredSession};
 
 const READER: Setup = Setup {
@@ -18,8 +20,10 @@ const READER: Setup = Setup {
     pragmas: "PRAGMA query_only = 1; PRAGMA mmap_size = 0; PRAGMA cache_size = -4096;",
 };
 
-const COLUMNS: &str = "id, user_id, session_id, ip_address, date, path, referer, received_at, \
-                       event_id, name, properties";
+/// Stands in the statements below for the columns that the table has.
+const COLUMNS: &str = "{columns}";
+/// So many sessions a statement.
+const SESSIONS: usize = 500;
 
 /// The history in an SQLite file.
 #[derive(Debug)]
@@ -36,7 +40,9 @@ impl SqliteHistory {
         self.link.with(|connection| {
             let keys = KeyColumn::of(connection, "djaffar_activity", "user_id")?
                 .unwrap_or(KeyColumn::Text);
-            let mut statement = connection.prepare_cached(sql)?;
+            let present = columns(connection, "djaffar_activity")?;
+            let sql = sql.replace(COLUMNS, &readable("djaffar_activity", &present));
+            let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map(params, |row| activity(row, keys))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
@@ -69,14 +75,39 @@ impl History for SqliteHistory {
         self.activities(&sql, [session])
     }
 
+    fn infos(&mut self, sessions: &[&str]) -> Result<Vec<StoredSession>, Error> {
+        let mut found = Vec::new();
+        for keys in sessions.chunks(SESSIONS) {
+            found.extend(self.link.with(|connection| {
+                let sql = format!(
+                    "SELECT {} FROM djaffar_sessioninfo WHERE session_id IN ({})",
+                    readable("djaffar_sessioninfo", &columns(connection, "djaffar_sessioninfo")?),
+                    vec!["?"; keys.len()].join(", ")
+                );
+                let mut statement = connection.prepare_cached(&sql)?;
+                let rows = statement.query_map(params_from_iter(keys), session)?;
+                Ok(rows.collect::<Result<Vec<_>, _>>()?)
+            })?);
+        }
+        Ok(found)
+    }
+
+    fn count(&mut self) -> Result<u64, Error> {
+        self.link.with(|connection| {
+            let sql = "SELECT count(*) FROM djaffar_activity";
+            Ok(connection.query_row(sql, [], |row| row.get::<_, i64>(0))?.unsigned_abs())
+        })
+    }
+
     fn sessions(&mut self, after: Option<&str>, limit: usize) -> Result<Vec<StoredSession>, Error> {
         // Two statements: with one condition for both, SQLite would not seek in the index.
         let condition = if after.is_some() { "session_id > ?1" } else { "?1 IS NULL" };
         self.link.with(|connection| {
+            let present = columns(connection, "djaffar_sessioninfo")?;
             let mut statement = connection.prepare_cached(&format!(
-                "SELECT session_id, user_agent, visitor, browser, os, device, bot, country, \
-                 created_at FROM djaffar_sessioninfo WHERE {condition} \
-                 ORDER BY session_id LIMIT {limit}"
+                "SELECT {} FROM djaffar_sessioninfo WHERE {condition} \
+                 ORDER BY session_id LIMIT {limit}",
+                readable("djaffar_sessioninfo", &present)
             ))?;
             let rows = statement.query_map([after], session)?;
             Ok(rows.collect::<Result<_, _>>()?)

@@ -8,6 +8,7 @@ mod directory;
 mod history;
 mod key;
 mod link;
+mod moving;
 mod room;
 mod rows;
 mod schema;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 
 use super::rows::position as as_position;
 use super::schema::{RUN_MIGRATE, check_superuser};
+use super::moving::{Door, Mover};
 use super::{
     Batch, Cursor, Database, Directory, Error, History, Moments, Owner, Settings, Store, Superuser,
 };
@@ -99,6 +101,10 @@ impl Database for SqliteDatabase {
         Box::new(SqliteHistory::new(&self.path))
     }
 
+    fn mover(&self) -> Box<dyn Mover> {
+        Box::new(Sqlite::new(&self.path, self.moments.clone()))
+    }
+
     fn moments(&self) -> &Moments {
         &self.moments
     }
@@ -145,22 +151,10 @@ impl Sqlite {
 impl Store for Sqlite {
     fn cursors(&mut self, spool: Uuid) -> Result<Vec<(Uuid, u64)>, Error> {
         self.link.with(|connection| {
-            let mut statement = connection
-                .prepare("SELECT segment, position FROM djaffar_spool_cursor WHERE spool = ?1")?;
-            let rows = statement.query_map([spool.simple().to_string()], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
-            })?;
-            let mut cursors = Vec::new();
-            for row in rows {
-                let (segment, position) = row?;
-                // A row that we did not write names no segment of ours.
-                if let (Ok(segment), Ok(position)) =
-                    (Uuid::try_parse(&segment), u64::try_from(position))
-                {
-                    cursors.push((segment, position));
-                }
-            }
-            Ok(cursors)
+            // Of one moment: the door opens with the cursors.
+            let transaction = connection.transaction()?;
+            Door::admit_resuming(position(&transaction, &Door::Open.cursor())?)?;
+            cursors(&transaction, spool)
         })
     }
 
@@ -180,6 +174,9 @@ impl Store for Sqlite {
             if position(&transaction, &batch.cursor)?.is_some_and(|at| at >= batch.cursor.position)
             {
                 return Ok(0);
+            }
+            if !batch.activities.is_empty() {
+                moving::admit(&transaction)?;
             }
             let stored = rows.insert(&transaction, batch)?;
             #[cfg(not(feature = "mutant-cursor-apart"))]
@@ -211,6 +208,23 @@ impl Store for Sqlite {
             Ok(transaction.commit()?)
         })
     }
+}
+
+fn cursors(connection: &Connection, spool: Uuid) -> Result<Vec<(Uuid, u64)>, Failure> {
+    let mut statement =
+        connection.prepare("SELECT segment, position FROM djaffar_spool_cursor WHERE spool = ?1")?;
+    let rows = statement.query_map([spool.simple().to_string()], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+    })?;
+    let mut cursors = Vec::new();
+    for row in rows {
+        let (segment, position) = row?;
+        // A row that we did not write names no segment of ours.
+        if let (Ok(segment), Ok(position)) = (Uuid::try_parse(&segment), u64::try_from(position)) {
+            cursors.push((segment, position));
+        }
+    }
+    Ok(cursors)
 }
 
 fn position(connection: &Connection, cursor: &Cursor) -> rusqlite::Result<Option<u64>> {

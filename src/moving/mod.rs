@@ -1,0 +1,428 @@
+//! `djaffar move`: the history of one database into another, while activities keep coming in.
+//!
+//! Knows no SQL and no command line. docs/moving.md tells what it promises; this is how:
+//!
+//! 1. What was passed is remembered in TO, in the transaction of the rows ([`copy`]).
+//! 2. FROM is closed: its servers go on answering, and their spools keep what comes in. Only then is
+//!    everything known that FROM will ever have.
+//! 3. Both sides are read and compared ([`check`]). A row that was committed late, under a number that
+//!    was passed, is found here and taken ([`repair`]).
+//! 4. In one transaction of TO, it gets the cursors of all spools and is opened. A server that asks for
+//!    its cursors before that waits. So whatever a spool still holds is stored from where FROM had it:
+//!    in FROM before, in TO after, in both never.
+
+mod check;
+mod copy;
+mod infos;
+mod repair;
+mod report;
+mod row;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::store::{self, Cursor, Database, Door, History, Moments, Mover, Owner, progress};
+pub use report::{Day, Report, Side as Totals};
+use row::Form;
+
+/// New rows of TO are numbered from so far above those of FROM.
+const AHEAD: i64 = 10_000_000;
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why a move ended before its end. It can always go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A database says so.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// It was told to.
+    #[error("stopped: run the same command again, and it goes on from here")]
+    Stopped,
+    /// It must not be done; the sentence says what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// The sides differ.
+    #[error("the two sides differ; {0}")]
+    Differs(String, Box<Report>),
+}
+
+/// One of the two databases.
+pub struct Side {
+    /// How it is called in messages: the address without its password.
+    pub name: String,
+    /// It.
+    pub database: Box<dyn Database>,
+    /// Whether the activities are in a ClickHouse.
+    pub is_clickhouse: bool,
+}
+
+/// What to move.
+pub struct Parties {
+    /// Where the rows are.
+    pub from: Side,
+    /// Where they go.
+    pub to: Side,
+    /// What this move is remembered under.
+    pub id: Uuid,
+    /// Nobody has had the folder for batches under way before.
+    pub folder_is_new: bool,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// Copy until it has caught up.
+    Copy,
+    /// Copy, close FROM, compare, open TO.
+    Finish {
+        /// Also where the sides differ.
+        accept_differences: bool,
+    },
+    /// Open FROM again.
+    Cancel,
+}
+
+/// What is being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Rows go over.
+    Copying,
+    /// All rows of FROM are read.
+    ReadingFrom,
+    /// All rows of TO are read.
+    ReadingTo,
+    /// The infos of sessions are compared.
+    Sessions,
+}
+
+/// Who is told how it goes.
+pub trait Watcher {
+    /// So many rows are done, of about so many.
+    fn progress(&mut self, stage: Stage, done: u64, total: u64);
+    /// Something that happened.
+    fn say(&mut self, text: &str);
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All that FROM has is in TO, so many rows; nothing is switched.
+    CaughtUp(u64),
+    /// The sides are equal, and TO is open.
+    Finished(Report),
+    /// FROM is open again.
+    Cancelled,
+}
+
+/// Does it. `stop`: ends it after the batch under way.
+///
+/// # Errors
+/// See [`Error`].
+pub fn run(
+    parties: &Parties,
+    task: Task,
+    watcher: &mut dyn Watcher,
+    stop: &AtomicBool,
+) -> Result<Outcome, Error> {
+    let mut this = Move::new(parties, watcher, stop);
+    if task != Task::Cancel {
+        this.patient(|it| prepare(&*it.parties.to.database))?;
+    }
+    this.begin()?;
+    match task {
+        Task::Cancel => this.cancel(),
+        Task::Copy if this.state.finished => this.late(false),
+        Task::Finish { accept_differences } if this.state.finished => this.late(accept_differences),
+        Task::Copy => {
+            this.fill()?;
+            this.copy(copy::Until::CaughtUp)?;
+            Ok(Outcome::CaughtUp(this.state.given))
+        }
+        Task::Finish { accept_differences } => {
+            this.fill()?;
+            this.finish(accept_differences)
+        }
+    }
+}
+
+/// Makes the tables of TO, unless Django does.
+fn prepare(to: &dyn Database) -> Result<(), store::Error> {
+    if to.owner()? != Owner::DjangoApp || to.check().is_err() {
+        to.migrate()?;
+    }
+    to.check()
+}
+
+/// What is remembered in TO.
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    passed: i64,
+    given: u64,
+    stored: u64,
+    boundary: i64,
+    step: u64,
+    finished: bool,
+}
+
+struct Move<'a> {
+    parties: &'a Parties,
+    watcher: &'a mut dyn Watcher,
+    stop: &'a AtomicBool,
+    from: Box<dyn History>,
+    source: Box<dyn Mover>,
+    to: Box<dyn History>,
+    target: Box<dyn Mover>,
+    /// FROM has spools, and a door.
+    has_spools: bool,
+    state: State,
+    is_fresh: bool,
+    /// Sessions whose info was given to an SQL database. Emptied when full.
+    known: HashSet<String>,
+    /// So many rows are read at once.
+    page: usize,
+    /// Rows that FROM has, about.
+    total: u64,
+}
+
+impl<'a> Move<'a> {
+    fn new(
+        parties: &'a Parties,
+        watcher: &'a mut dyn Watcher,
+        stop: &'a AtomicBool,
+    ) -> Move<'a> {
+        let (from, to) = (&parties.from.database, &parties.to.database);
+        Move {
+            parties,
+            watcher,
+            stop,
+            from: from.history(),
+            source: from.mover(),
+            to: to.history(),
+            target: to.mover(),
+            has_spools: false,
+            state: State::default(),
+            is_fresh: true,
+            known: HashSet::new(),
+            page: if parties.to.is_clickhouse { copy::LARGE } else { copy::SMALL },
+            total: 0,
+        }
+    }
+
+    /// Looks at both sides.
+    fn begin(&mut self) -> Result<(), Error> {
+        self.has_spools = self.patient(|it| it.source.spools())?.is_some();
+        self.remember()?;
+        if !self.is_fresh && self.parties.folder_is_new {
+            return Err(Error::Refused(
+                "this move was begun from another folder, and a batch may be under way there: run \
+                 it where it was begun, or name that folder by --folder"
+                    .into(),
+            ));
+        }
+        self.total = self.patient(|it| it.from.count())?;
+        Ok(())
+    }
+
+    /// Reads what TO remembers.
+    fn remember(&mut self) -> Result<(), Error> {
+        let id = self.parties.id;
+        let known = self.patient(|it| it.target.positions(id))?;
+        let of = |what| known.iter().find(|(it, _)| *it == what).map_or(0, |(_, at)| *at);
+        let number = |what| i64::try_from(of(what)).unwrap_or(i64::MAX);
+        self.is_fresh = known.is_empty();
+        self.state = State {
+            passed: number(progress::PASSED),
+            given: of(progress::GIVEN),
+            stored: of(progress::STORED),
+            boundary: number(progress::BOUNDARY),
+            step: of(progress::STEP),
+            finished: of(progress::FINISHED) > 0,
+        };
+        Ok(())
+    }
+
+    /// Makes TO ready to be filled.
+    fn fill(&mut self) -> Result<(), Error> {
+        if self.is_fresh {
+            let names = (&self.parties.from.name, &self.parties.to.name);
+            if !self.patient(|it| it.to.after(i64::MIN, 1))?.is_empty() {
+                return Err(Error::Refused(format!(
+                    "{} has activities that this move did not put there: move to an empty \
+                     database (or write both addresses as they were when the move was begun)",
+                    names.1
+                )));
+            }
+            if self.closes_to() {
+                self.patient(|it| it.target.set_door(Door::Filling))?;
+            }
+            if self.has_spools && !self.parties.from.is_clickhouse {
+                // From now on every batch looks at it.
+                let door = self.patient(|it| it.source.positions(Door::ID))?;
+                if Door::of(&door).is_none() {
+                    self.patient(|it| it.source.set_door(Door::Open))?;
+                }
+            }
+            let set = [progress::PASSED, progress::GIVEN].map(|segment| self.cursor(segment, 0));
+            self.step(&set)?;
+        }
+        self.reserve()
+    }
+
+    /// Sees to it that TO's own rows get numbers that FROM's never reach.
+    fn reserve(&mut self) -> Result<(), Error> {
+        if self.parties.to.is_clickhouse {
+            return Ok(());
+        }
+        let highest = match self.renumbers() {
+            true => i64::try_from(self.total).unwrap_or(i64::MAX),
+            false => self.patient(|it| it.from.last(1))?.last().map_or(0, |row| row.id),
+        };
+        let boundary = self.state.boundary;
+        if boundary > 0 && highest < boundary - AHEAD / 2 {
+            return Ok(());
+        }
+        let own = boundary > 0 && !self.patient(|it| it.to.after(boundary - 1, 1))?.is_empty();
+        if own && highest >= boundary - 1 {
+            return Err(Error::Refused(format!(
+                "FROM has reached number {highest}, and TO has given numbers from {boundary} on to \
+                 rows of its own: too much came into FROM after the switch"
+            )));
+        }
+        if !own {
+            let boundary = highest.saturating_add(AHEAD);
+            self.patient(|it| it.target.reserve(boundary))?;
+            let set = [self.cursor(progress::BOUNDARY, boundary.unsigned_abs())];
+            self.step(&set)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, accept_differences: bool) -> Result<Outcome, Error> {
+        self.copy(copy::Until::CaughtUp)?;
+        if self.has_spools && !self.parties.from.is_clickhouse {
+            self.patient(|it| it.source.set_door(Door::Gone))?;
+            self.watcher.say("FROM is closed: its servers keep what comes in in their spools");
+        }
+        self.copy(copy::Until::End)?;
+        let report = self.compare(accept_differences)?;
+        let mut set = vec![self.cursor(progress::FINISHED, 1)];
+        if self.hands_over() {
+            set.extend(self.patient(|it| it.source.spools())?.unwrap_or_default());
+        }
+        if self.closes_to() {
+            set.push(Door::Open.cursor());
+        }
+        self.step(&set)?;
+        Ok(Outcome::Finished(report))
+    }
+
+    /// TO is open already: takes what came into FROM afterwards.
+    fn late(&mut self, accept_differences: bool) -> Result<Outcome, Error> {
+        self.reserve()?;
+        self.copy(copy::Until::End)?;
+        self.compare(accept_differences).map(Outcome::Finished)
+    }
+
+    fn cancel(&mut self) -> Result<Outcome, Error> {
+        if self.state.finished {
+            return Err(Error::Refused(
+                "TO is open already, and may have activities that FROM has not: see \"Back\" in \
+                 docs/moving.md"
+                    .into(),
+            ));
+        }
+        if self.has_spools && !self.parties.from.is_clickhouse {
+            self.patient(|it| it.source.set_door(Door::Open))?;
+        }
+        Ok(Outcome::Cancelled)
+    }
+
+    /// Whether spools have to find their positions in TO.
+    fn hands_over(&self) -> bool {
+        self.has_spools && !self.parties.from.is_clickhouse && !self.parties.to.is_clickhouse
+    }
+
+    /// Whether servers of TO must wait: beside a ClickHouse they have their positions already.
+    fn closes_to(&self) -> bool {
+        !self.parties.from.is_clickhouse && !self.parties.to.is_clickhouse
+    }
+
+    /// Whether rows get numbers from 1 in their order.
+    fn renumbers(&self) -> bool {
+        self.parties.from.is_clickhouse && !self.parties.to.is_clickhouse
+    }
+
+    /// What the rows have in common on both sides.
+    fn form<'b>(&self, moments: &'b Moments) -> Form<'b> {
+        let same = !self.parties.from.is_clickhouse && !self.parties.to.is_clickhouse;
+        Form { moments, ids: same, derived: same }
+    }
+
+    fn cursor(&self, segment: Uuid, position: u64) -> Cursor {
+        Cursor { spool: self.parties.id, segment, position }
+    }
+
+    /// Sets what is remembered, in one transaction.
+    fn step(&mut self, set: &[Cursor]) -> Result<(), Error> {
+        self.write_aside(&[], &[], set)?;
+        Ok(())
+    }
+
+    /// Writes beside the copying, once.
+    fn write_aside(
+        &mut self,
+        activities: &[store::StoredActivity],
+        infos: &[store::StoredSession],
+        set: &[Cursor],
+    ) -> Result<u64, Error> {
+        let guard = self.cursor(progress::STEP, self.state.step + 1);
+        let load = store::Load { guard, activities, infos, set };
+        self.patient(|it| it.target.load(&load))?;
+        let before = self.state.stored;
+        self.remember()?;
+        Ok(self.state.stored - before)
+    }
+
+    /// Tries until it works: a database that is away is waited for.
+    fn patient<T>(
+        &mut self,
+        mut work: impl FnMut(&mut Self) -> Result<T, store::Error>,
+    ) -> Result<T, Error> {
+        let mut pause = Duration::from_millis(200);
+        let mut told = None;
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
+            match work(self) {
+                Err(store::Error::Unavailable(text) | store::Error::Full(text)) => {
+                    if told.as_ref() != Some(&text) {
+                        self.watcher.say(&format!("waiting: {text}"));
+                        told = Some(text);
+                    }
+                    self.sleep(pause)?;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    fn sleep(&self, time: Duration) -> Result<(), Error> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
+            thread::sleep(Duration::from_millis(20).min(time));
+        }
+        Ok(())
+    }
+}
