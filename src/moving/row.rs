@@ -26,7 +26,9 @@ pub(super) struct Form<'a> {
 
 /// The day (since 1970, in UTC) and the hash of a row.
 pub(super) fn of_activity(row: &StoredActivity, form: Form<'_>) -> (i64, u128) {
-    let date = form.moments.instant_of_date(row.date).unwrap_or(Micros::MIN);
+    // As any other moment: what PostgreSQL keeps of digits that no clock ever showed, it gives back as
+    // others of the same moment.
+    let date = form.moments.instant(row.date).unwrap_or(Micros::MIN);
     let received_at = row.received_at.and_then(|at| form.moments.instant(at));
     let event_id = row.event_id.map(|id| Uuid::from_u128(id.as_u128() & !HELD));
     let mut hash = Hash::default();
