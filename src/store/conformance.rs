@@ -376,13 +376,14 @@ fn a_load_again_changes_nothing(database: &dyn Database) {
 
 fn doors_keep_servers_waiting(database: &dyn Database) {
     let mut mover = database.mover();
-    let mut store = database.store();
-    assert_eq!(write(&mut *store, &[activity(1)], 10), Ok(1));
-    mover.set_door(Door::Gone).unwrap();
+    mover.set_door(Door::Open).unwrap();
     if Door::of(&mover.positions(Door::ID).unwrap()).is_none() {
         // A ClickHouse has none: positions are in the site's database, before and after.
         return;
     }
+    let mut store = database.store();
+    assert_eq!(write(&mut *store, &[activity(1)], 10), Ok(1));
+    mover.set_door(Door::Gone).unwrap();
     let waits = |result: Result<u64, Error>| matches!(result, Err(Error::Unavailable(_)));
     assert!(waits(write(&mut *store, &[activity(2)], 20)));
     assert!(waits(write(&mut *database.store(), &[activity(2)], 20)), "a new connection");
@@ -410,9 +411,14 @@ fn numbers_below_the_boundary_belong_to_a_move(database: &dyn Database) {
     let boundary = Cursor { segment: progress::BOUNDARY, position: 1_000, ..guard };
     mover.load(&Load { guard, activities: &[], infos: &[], set: &[boundary] }).unwrap();
     assert_eq!(load(&mut *mover, &[old_row(5)], &[], 5), Ok(1));
+    let moved = mover.moved(MOVE).unwrap();
+    if moved != Moved::below(1_000) {
+        // In a ClickHouse each writer has numbers of its own, and freezes its own batches.
+        assert!(database.history().after(i64::MIN, 10).unwrap().iter().all(|it| moved.has(it.id)));
+        return;
+    }
     assert_eq!(write(&mut *database.store(), &[activity(1), activity(2)], 20), Ok(2));
     assert_eq!(load(&mut *mover, &[old_row(6)], &[], 6), Ok(1));
-    let moved = mover.moved(MOVE).unwrap();
     let rows = database.history().after(i64::MIN, 10).unwrap();
     let (old, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| moved.has(row.id));
     let paths = |rows: Vec<StoredActivity>| -> Vec<_> { rows.into_iter().map(|it| it.path).collect() };
