@@ -58,6 +58,9 @@ pub(super) struct How {
     /// A file with the password of TO (or set DJAFFAR_TO_PASSWORD).
     #[arg(long, env = "DJAFFAR_TO_PASSWORD_FILE")]
     to_password_file: Option<PathBuf>,
+    /// At most so many rows in a transaction [default: 8192; to a ClickHouse, 32768].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=262_144))]
+    rows: Option<u32>,
     /// Where the batch under way to a ClickHouse is kept; the same for every run.
     #[arg(long, default_value = "djaffar-move")]
     folder: PathBuf,
@@ -104,7 +107,8 @@ pub(super) fn moving(how: How) -> Result<(), Failure> {
     let (parties, _claim) = parties(&config, [&from, &to], &how.folder)?;
     let stop = stop_by_signal()?;
     let mut watcher = Terminal(Progress::new());
-    let result = moving::run(&parties, task, &mut watcher, &stop);
+    let how_many = how.rows.map(|rows| rows as usize);
+    let result = moving::run(&parties, task, how_many, (&mut watcher, &stop));
     watcher.0.finish();
     match result {
         Ok(outcome) => tell(&parties, &outcome, how.json),

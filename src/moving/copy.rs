@@ -20,6 +20,9 @@ const KNOWN_SESSIONS: usize = 200_000;
 /// about to be committed.
 const YOUNG: Duration = Duration::from_secs(1);
 
+/// What is left after a pass of less than this is little.
+const SHORT: Duration = Duration::from_secs(4);
+
 /// When to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Until {
@@ -31,6 +34,7 @@ pub(super) enum Until {
 
 impl Move<'_> {
     pub(super) fn copy(&mut self, until: Until) -> Result<(), Error> {
+        let mut longest = Duration::MAX;
         loop {
             let top = match until {
                 Until::CaughtUp => {
@@ -38,11 +42,15 @@ impl Move<'_> {
                 }
                 Until::End => i64::MAX,
             };
-            let (seen, before) = (Instant::now(), self.state.given);
+            let seen = Instant::now();
             self.copy_to(top, seen, until)?;
-            if until == Until::End || self.state.given - before < self.page as u64 {
+            // What came in meanwhile takes as long at most, unless it comes in faster than it goes over:
+            // then it is of no use to run after it.
+            let time = seen.elapsed();
+            if until == Until::End || time < SHORT || time > longest {
                 return Ok(());
             }
+            longest = time;
         }
     }
 

@@ -121,17 +121,18 @@ pub enum Outcome {
     Cancelled,
 }
 
-/// Does it. `stop`: ends it after the batch under way.
+/// Does it. `rows`: at most so many in a transaction. `stop`: ends it after the batch under way.
 ///
 /// # Errors
 /// See [`Error`].
 pub fn run(
     parties: &Parties,
     task: Task,
-    watcher: &mut dyn Watcher,
-    stop: &AtomicBool,
+    rows: Option<usize>,
+    (watcher, stop): (&mut dyn Watcher, &AtomicBool),
 ) -> Result<Outcome, Error> {
     let mut this = Move::new(parties, watcher, stop);
+    this.page = rows.unwrap_or(this.page);
     if task != Task::Cancel {
         this.patient(|it| prepare(&*it.parties.to.database))?;
     }

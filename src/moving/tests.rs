@@ -62,7 +62,7 @@ impl Rig {
     }
 
     fn run(&self, task: Task) -> Result<Outcome, Error> {
-        run(&self.parties(), task, &mut Silent::default(), &AtomicBool::new(false))
+        run(&self.parties(), task, None, (&mut Silent::default(), &AtomicBool::new(false)))
     }
 
     fn finish(&self) -> Report {
@@ -252,9 +252,9 @@ fn refused() {
     rig.write("from", 0..3, 10);
     rig.run(Task::Copy).unwrap();
     let parties = Parties { folder_is_new: true, ..rig.parties() };
-    let result = run(&parties, FINISH, &mut Silent::default(), &AtomicBool::new(false));
+    let result = run(&parties, FINISH, None, (&mut Silent::default(), &AtomicBool::new(false)));
     assert!(matches!(result, Err(Error::Refused(text)) if text.contains("--folder")));
-    let stopped = run(&rig.parties(), FINISH, &mut Silent::default(), &AtomicBool::new(true));
+    let stopped = run(&rig.parties(), FINISH, None, (&mut Silent::default(), &AtomicBool::new(true)));
     assert!(matches!(stopped, Err(Error::Stopped)));
     // A row that TO cannot hold stops it, with its id.
     rig.sql("from").execute_batch(REFUSED).unwrap();
@@ -304,7 +304,7 @@ fn a_database_that_is_locked_is_waited_for() {
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     *locked.borrow_mut() = Some(lock);
     let mut watcher = Unlocks(&locked, &told);
-    let done = run(&rig.parties(), Task::Copy, &mut watcher, &AtomicBool::new(false));
+    let done = run(&rig.parties(), Task::Copy, None, (&mut watcher, &AtomicBool::new(false)));
     assert!(matches!(done, Ok(Outcome::CaughtUp(20))), "{done:?}");
     assert!(*told.borrow() > 0);
     assert!(Path::new(&rig.dir.path().join("to")).exists());

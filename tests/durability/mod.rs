@@ -19,6 +19,7 @@ mod clickhouse;
 mod damage;
 mod database;
 mod kills;
+mod moving;
 mod servers;
 /// On file systems of their own: needs root and loop devices.
 mod mounted;

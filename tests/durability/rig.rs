@@ -86,6 +86,13 @@ impl Rig {
         self
     }
 
+    /// With this argument in place of the one of the same option.
+    pub(super) fn replace(&mut self, argument: &str) {
+        let name = |text: &str| text.split('=').next().unwrap().to_owned();
+        self.arguments.retain(|said| name(said) != name(argument));
+        self.arguments.push(argument.to_owned());
+    }
+
     /// Completes a command that runs the server: `tool` is what stands before it.
     pub(super) fn command(&self, tool: &[&str]) -> Command {
         let mut command = match tool {
