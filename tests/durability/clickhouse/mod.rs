@@ -3,6 +3,7 @@
 
 mod away;
 mod faults;
+mod moving;
 mod proxy;
 mod servers;
 

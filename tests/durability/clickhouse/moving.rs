@@ -1,0 +1,102 @@
+//! `djaffar move` to a ClickHouse and back, under load: it is killed, the ClickHouse is killed, requests
+//! are cut and answers swallowed.
+
+use std::{process::Stdio, thread, time::Duration};
+
+use super::{
+    super::{
+        fleet::Outcome,
+        moving::{Mover, keeping, moments, under_load},
+        rig::Rig,
+        setting,
+    },
+    Fort,
+    servers::ask,
+};
+use crate::support::command_of;
+
+fn site(rig: &Rig) -> String {
+    format!("sqlite:///{}", rig.dir.join("djaffar.sqlite3").display())
+}
+
+/// Both are killed in turn; then the switch, and the server goes on there.
+fn to_clickhouse(fort: &mut Fort, kills: u64) {
+    let mut rig = keeping(Rig::new());
+    let mover = Mover { dir: rig.dir.clone(), from: site(&rig), to: fort.url.clone() };
+    fort.harm(false);
+    let server = rig.serve();
+    rig.load(&server, Duration::from_millis(1_500));
+    let times = moments(&mut rig.dice, kills);
+    fort.harm(true);
+    rig.fleet.load(server.address, || {
+        for (number, time) in times.iter().enumerate() {
+            let more: &[&str] = if number * 2 >= times.len() { &["--finish"] } else { &[] };
+            let mut command = mover.command(more);
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            thread::sleep(*time);
+            if number % 3 == 2 {
+                fort.servers[0].kill();
+                thread::sleep(Duration::from_millis(100));
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            if number % 3 == 2 {
+                fort.servers[0].restart();
+            }
+        }
+    });
+    drop(server);
+    under_load(&mut rig, &mover, &format!("--activity-database={}", fort.url));
+    fort.must_be_clean(&mut rig);
+    // Rows are numbered by the time at which they came in, so that they lie in their months.
+    let table =
+        if fort.zookeeper.is_some() { "djaffar_activity_local" } else { "djaffar_activity" };
+    let sql = format!(
+        "SELECT count() FROM {table} WHERE abs(toInt64(toUInt32(stored_at)) - \
+         intDiv(received_at, 1000000)) > 120"
+    );
+    assert_eq!(ask(fort.servers[0].address(), &sql).as_deref(), Ok("0\n"), "months");
+}
+
+#[test]
+#[ignore = "tests/clickhouse/run installs the servers"]
+fn a_move_to_18_16_is_killed_under_load() {
+    let mut fort = Fort::one("old");
+    to_clickhouse(&mut fort, setting("MOVE_KILLS", 6));
+}
+
+#[test]
+#[ignore = "tests/clickhouse/run installs the servers"]
+fn a_move_to_a_cluster_is_killed_under_load() {
+    let mut fort = Fort::four();
+    to_clickhouse(&mut fort, setting("MOVE_KILLS", 3));
+}
+
+/// The way back: the servers are stopped and drained for the last step.
+#[test]
+#[ignore = "tests/clickhouse/run installs the servers"]
+fn a_move_from_18_16_back_to_the_site() {
+    let fort = Fort::one("old");
+    let mut rig = keeping(fort.rig());
+    let mover = Mover { dir: rig.dir.clone(), from: fort.url.clone(), to: site(&rig) };
+    let server = rig.serve();
+    rig.load(&server, Duration::from_millis(700));
+    rig.fleet.load(server.address, || {
+        assert!(mover.run(&[]).status.success());
+        thread::sleep(Duration::from_millis(300));
+    });
+    drop(server);
+    let mut drain = command_of(env!("CARGO_BIN_EXE_djaffar"), &rig.dir);
+    let drained = drain.args(["drain", "--activity-database", &fort.url]).output().unwrap();
+    assert!(drained.status.success(), "{}", String::from_utf8_lossy(&drained.stderr));
+    mover.be_killed(&moments(&mut rig.dice, 3));
+    let moved = mover.must_finish();
+    let stored = rig.fleet.count(Outcome::Acknowledged);
+    assert!(moved as usize >= stored, "{moved} of {stored}");
+    rig.replace("--activity-database=");
+    let server = rig.serve();
+    rig.load(&server, Duration::from_millis(300));
+    rig.must_be_clean_from_the_start(&server);
+    let ids = "SELECT min(id) = 1 AND count(*) > 0 FROM djaffar_activity";
+    assert!(rig.database().query_row(ids, [], |row| row.get::<_, bool>(0)).unwrap());
+}
