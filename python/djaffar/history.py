@@ -66,6 +66,8 @@ WHOLE = [
 ]
 COMPARISONS = {"exact": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 NO_EVENT = "00000000-0000-0000-0000-000000000000"
+#: A moment that is not known: rows of 0.1.10 that `djaffar move` has taken there.
+UNKNOWN = str(-(2**63))
 
 
 def history() -> ActivityQuerySet | ClickHouseActivities:
@@ -263,7 +265,8 @@ def _condition(name: str, value: Any) -> str:
     column = _column(field)
     write = _writer(column)
     if lookup == "isnull" or (lookup == "exact" and value is None):
-        blank = literal(NO_EVENT) if column == "event_id" else "''"
+        blanks = {"event_id": literal(NO_EVENT), "received_at": f"toInt64('{UNKNOWN}')"}
+        blank = blanks.get(column, "''")
         return f"{column} {'=' if value in (True, None) else '!='} {blank}"
     if lookup == "in":
         values = [write(item) for item in value]
@@ -316,7 +319,9 @@ def _reader(name: str) -> Callable[[str | None], Any]:
     if column == "id":
         return lambda text: int(text or 0)
     if column in ("date", "received_at"):
-        return lambda text: _moment(int(text or 0), of_date=column == "date")
+        return lambda text: (
+            None if text == UNKNOWN else _moment(int(text or 0), of_date=column == "date")
+        )
     if column == "event_id":
         return lambda text: None if text == NO_EVENT else UUID(text)
     if column == "user_id":

@@ -211,3 +211,28 @@ fn users_of_another_model_and_their_tokens_on_maria() {
         assert_eq!(read, Some(Key::Text(key)));
     }
 }
+
+#[test]
+fn a_door_closes_behind_those_who_are_inside_on_maria() {
+    use crate::store::Door;
+    use std::time::{Duration, Instant};
+    let server = Maria::maria(&[]);
+    let (name, database) = migrated(&server, Settings::default());
+    database.mover().set_door(Door::Open).unwrap();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| {
+            server.sql(
+                &name,
+                "START TRANSACTION; INSERT INTO djaffar_spool_cursor VALUES (uuid(), uuid(), 1); \
+                 SELECT position FROM djaffar_spool_cursor LOCK IN SHARE MODE; SELECT sleep(1.5); \
+                 COMMIT",
+            )
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        database.mover().set_door(Door::Gone).unwrap();
+        assert!(begun.elapsed() > Duration::from_millis(1_400), "it did not wait");
+        slow.join().unwrap();
+    });
+    assert!(database.store().write(&batch(&[activity(1)], 1, 1)).is_err());
+}

@@ -303,3 +303,26 @@ fn passwords_and_tls() {
     let host = socket.display().to_string().replace('/', "%2F");
     assert_eq!(owner(&url("site", &host, ""), None), ok);
 }
+
+#[test]
+fn a_door_closes_behind_those_who_are_inside() {
+    use crate::store::Door;
+    use std::time::{Duration, Instant};
+    let server = Postgres::postgres();
+    let (name, database) = migrated(&server, Settings::default());
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| {
+            server.sql(
+                &name,
+                "BEGIN; INSERT INTO djaffar_spool_cursor VALUES (gen_random_uuid(), \
+                 gen_random_uuid(), 1); SELECT pg_sleep(1.5); COMMIT",
+            )
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        database.mover().set_door(Door::Gone).unwrap();
+        assert!(begun.elapsed() > Duration::from_millis(1_400), "it did not wait");
+        slow.join().unwrap();
+    });
+    assert!(database.store().write(&batch(&[activity(1)], 1, 1)).is_err());
+}
