@@ -100,7 +100,8 @@ pub(super) fn moving(how: How) -> Result<(), Failure> {
     };
     let config = Config::load(how.file.config.as_deref(), said)?;
     serve::log_to(&config)?;
-    let from_password = secret::password("DJAFFAR_FROM_PASSWORD", how.from_password_file.as_deref());
+    let from_password =
+        secret::password("DJAFFAR_FROM_PASSWORD", how.from_password_file.as_deref());
     let to_password = secret::password("DJAFFAR_TO_PASSWORD", how.to_password_file.as_deref());
     let from = Place { url: how.from, password: from_password? };
     let to = Place { url: how.to, password: to_password? };

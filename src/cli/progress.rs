@@ -87,8 +87,8 @@ impl Progress {
 
 fn line(stage: &str, (done, total): (u64, u64), rate: f64) -> String {
     let total = total.max(done);
-    let full = if total == 0 { WIDTH } else { done * WIDTH / total };
-    let percent = if total == 0 { 100 } else { done * 100 / total };
+    let full = (done * WIDTH).checked_div(total).unwrap_or(WIDTH);
+    let percent = (done * 100).checked_div(total).unwrap_or(100);
     let bar: String = (0..WIDTH).map(|place| if place < full { '#' } else { '.' }).collect();
     let left = match rate {
         rate if rate >= 1.0 => {

@@ -11,6 +11,7 @@
 //!    its cursors before that waits. So whatever a spool still holds is stored from where FROM had it:
 //!    in FROM before, in TO after, in both never.
 
+mod begin;
 mod check;
 mod copy;
 mod infos;
@@ -27,12 +28,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::store::{self, Cursor, Database, Door, History, Moments, Mover, Owner, progress};
+use crate::store::{self, Cursor, Database, Door, History, Moments, Mover, progress};
 pub use report::{Day, Report, Side as Totals};
 use row::Form;
 
-/// New rows of TO are numbered from so far above those of FROM.
-const AHEAD: i64 = 10_000_000;
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -134,7 +133,7 @@ pub fn run(
     let mut this = Move::new(parties, watcher, stop);
     this.page = rows.unwrap_or(this.page);
     if task != Task::Cancel {
-        this.patient(|it| prepare(&*it.parties.to.database))?;
+        this.patient(|it| begin::prepare(&*it.parties.to.database))?;
     }
     this.begin()?;
     match task {
@@ -151,14 +150,6 @@ pub fn run(
             this.finish(accept_differences)
         }
     }
-}
-
-/// Makes the tables of TO, unless Django does.
-fn prepare(to: &dyn Database) -> Result<(), store::Error> {
-    if to.owner()? != Owner::DjangoApp || to.check().is_err() {
-        to.migrate()?;
-    }
-    to.check()
 }
 
 /// What is remembered in TO.
@@ -193,11 +184,7 @@ struct Move<'a> {
 }
 
 impl<'a> Move<'a> {
-    fn new(
-        parties: &'a Parties,
-        watcher: &'a mut dyn Watcher,
-        stop: &'a AtomicBool,
-    ) -> Move<'a> {
+    fn new(parties: &'a Parties, watcher: &'a mut dyn Watcher, stop: &'a AtomicBool) -> Move<'a> {
         let (from, to) = (&parties.from.database, &parties.to.database);
         Move {
             parties,
@@ -246,62 +233,6 @@ impl<'a> Move<'a> {
             step: of(progress::STEP),
             finished: of(progress::FINISHED) > 0,
         };
-        Ok(())
-    }
-
-    /// Makes TO ready to be filled.
-    fn fill(&mut self) -> Result<(), Error> {
-        if self.is_fresh {
-            let names = (&self.parties.from.name, &self.parties.to.name);
-            if !self.patient(|it| it.to.after(i64::MIN, 1))?.is_empty() {
-                return Err(Error::Refused(format!(
-                    "{} has activities that this move did not put there: move to an empty \
-                     database (or write both addresses as they were when the move was begun)",
-                    names.1
-                )));
-            }
-            if self.closes_to() {
-                self.patient(|it| it.target.set_door(Door::Filling))?;
-            }
-            if self.has_spools && !self.parties.from.is_clickhouse {
-                // From now on every batch looks at it.
-                let door = self.patient(|it| it.source.positions(Door::ID))?;
-                if Door::of(&door).is_none() {
-                    self.patient(|it| it.source.set_door(Door::Open))?;
-                }
-            }
-            let set = [progress::PASSED, progress::GIVEN].map(|segment| self.cursor(segment, 0));
-            self.step(&set)?;
-        }
-        self.reserve()
-    }
-
-    /// Sees to it that TO's own rows get numbers that FROM's never reach.
-    fn reserve(&mut self) -> Result<(), Error> {
-        if self.parties.to.is_clickhouse {
-            return Ok(());
-        }
-        let highest = match self.renumbers() {
-            true => i64::try_from(self.total).unwrap_or(i64::MAX),
-            false => self.patient(|it| it.from.last(1))?.last().map_or(0, |row| row.id),
-        };
-        let boundary = self.state.boundary;
-        if boundary > 0 && highest < boundary - AHEAD / 2 {
-            return Ok(());
-        }
-        let own = boundary > 0 && !self.patient(|it| it.to.after(boundary - 1, 1))?.is_empty();
-        if own && highest >= boundary - 1 {
-            return Err(Error::Refused(format!(
-                "FROM has reached number {highest}, and TO has given numbers from {boundary} on to \
-                 rows of its own: too much came into FROM after the switch"
-            )));
-        }
-        if !own {
-            let boundary = highest.saturating_add(AHEAD);
-            self.patient(|it| it.target.reserve(boundary))?;
-            let set = [self.cursor(progress::BOUNDARY, boundary.unsigned_abs())];
-            self.step(&set)?;
-        }
         Ok(())
     }
 

@@ -16,6 +16,9 @@ const MOST: usize = 100_000;
 /// Rows that are given at once.
 const BATCH: usize = 4_096;
 
+/// A row with its day and its hash.
+type Row = (i64, u128, StoredActivity);
+
 /// What is known afterwards.
 pub(super) struct Known {
     /// What TO should have, by day.
@@ -71,7 +74,7 @@ impl Move<'_> {
         days: &BTreeSet<i64>,
         from: &Days,
         to: &Days,
-    ) -> Result<(Vec<(i64, u128, StoredActivity)>, u64), Error> {
+    ) -> Result<(Vec<Row>, u64), Error> {
         let rows = |side: &Days| -> u64 {
             days.iter().filter_map(|day| side.get(day)).map(|side| side.rows).sum()
         };

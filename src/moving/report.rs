@@ -124,7 +124,10 @@ impl Report {
         text += &format!("all         {rows:>10}  {hash:032x}\n");
         let sessions = self.sessions;
         let word = if sessions.from == sessions.to { "equal" } else { "TO HAS OTHERS" };
-        text += &format!("sessions    {:>10}  {:032x}  {word}\n", sessions.from.rows, sessions.from.hash);
+        text += &format!(
+            "sessions    {:>10}  {:032x}  {word}\n",
+            sessions.from.rows, sessions.from.hash
+        );
         if self.left_out > 0 {
             text += &format!(
                 "{} rows were left out, as TO had their event_id already: sent again after the \

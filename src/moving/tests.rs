@@ -254,7 +254,8 @@ fn refused() {
     let parties = Parties { folder_is_new: true, ..rig.parties() };
     let result = run(&parties, FINISH, None, (&mut Silent::default(), &AtomicBool::new(false)));
     assert!(matches!(result, Err(Error::Refused(text)) if text.contains("--folder")));
-    let stopped = run(&rig.parties(), FINISH, None, (&mut Silent::default(), &AtomicBool::new(true)));
+    let stopped =
+        run(&rig.parties(), FINISH, None, (&mut Silent::default(), &AtomicBool::new(true)));
     assert!(matches!(stopped, Err(Error::Stopped)));
     // A row that TO cannot hold stops it, with its id.
     rig.sql("from").execute_batch(REFUSED).unwrap();

@@ -421,7 +421,8 @@ fn numbers_below_the_boundary_belong_to_a_move(database: &dyn Database) {
     assert_eq!(load(&mut *mover, &[old_row(6)], &[], 6), Ok(1));
     let rows = database.history().after(i64::MIN, 10).unwrap();
     let (old, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| moved.has(row.id));
-    let paths = |rows: Vec<StoredActivity>| -> Vec<_> { rows.into_iter().map(|it| it.path).collect() };
+    let paths =
+        |rows: Vec<StoredActivity>| -> Vec<_> { rows.into_iter().map(|it| it.path).collect() };
     assert_eq!(paths(old), ["/old/5", "/old/6"]);
     assert_eq!(paths(new), ["/path/1/", "/path/2/"]);
 }

@@ -269,9 +269,10 @@ impl Mover for ClickHouseMover {
             return self.site.load(load);
         }
         self.freeze(load)?;
-        let stored = self.pending.as_ref().map_or(0, |it| {
-            it.frozen.parts.iter().map(|part| u64::from(part.rows)).sum()
-        });
+        let stored = self
+            .pending
+            .as_ref()
+            .map_or(0, |it| it.frozen.parts.iter().map(|part| u64::from(part.rows)).sum());
         self.settle()?;
         Ok(stored)
     }

@@ -40,7 +40,8 @@ impl MysqlHistory {
                 [] => Params::Empty,
                 values => Params::Positional(values.to_vec()),
             };
-            let rows: Vec<Row> = connection.exec(select(sql, "djaffar_activity", &table), values)?;
+            let rows: Vec<Row> =
+                connection.exec(select(sql, "djaffar_activity", &table), values)?;
             rows.iter().map(|row| activity(row, keys)).collect()
         })
     }

@@ -28,9 +28,9 @@ use self::rows::{Rows, Way};
 use self::schema::DUPLICATE;
 use self::value::KeyColumn;
 use super::address::Address;
+use super::moving::{Door, Mover};
 use super::rows::position;
 use super::schema::{RUN_MIGRATE, check_superuser};
-use super::moving::{Door, Mover};
 use super::{
     Batch, Database, Directory, Error, History, Moments, Owner, Settings, Store, Superuser,
 };

@@ -155,11 +155,7 @@ fn take(
     Ok(stored)
 }
 
-fn activity(
-    row: &StoredActivity,
-    keys: KeyColumn,
-    native_uuid: bool,
-) -> Result<Vec<Value>, Error> {
+fn activity(row: &StoredActivity, keys: KeyColumn, native_uuid: bool) -> Result<Vec<Value>, Error> {
     check_properties(row.properties.as_deref())?;
     let refused = || Error::Rejected(format!("the users' keys are of the kind {keys:?}"));
     let user = match user(row) {

@@ -37,10 +37,7 @@ pub(super) async fn door(client: &impl GenericClient) -> Result<Option<u64>, Fai
     position_of(client, &Door::Open.cursor()).await
 }
 
-async fn position_of(
-    client: &impl GenericClient,
-    cursor: &Cursor,
-) -> Result<Option<u64>, Failure> {
+async fn position_of(client: &impl GenericClient, cursor: &Cursor) -> Result<Option<u64>, Failure> {
     let sql = "SELECT position FROM djaffar_spool_cursor WHERE spool = $1 AND segment = $2";
     let row = client.query_opt(sql, &[&cursor.spool, &cursor.segment]).await?;
     let at: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
@@ -209,7 +206,16 @@ async fn activities(
     let names: Vec<_> = rows.iter().map(|row| row.name.as_str()).collect();
     let properties: Vec<_> = rows.iter().map(|row| row.properties.as_deref().map(Json)).collect();
     let values: [&(dyn tokio_postgres::types::ToSql + Sync); 11] = [
-        &ids, &users, &sessions, &addresses, &dates, &paths, &referers, &received, &events, &names,
+        &ids,
+        &users,
+        &sessions,
+        &addresses,
+        &dates,
+        &paths,
+        &referers,
+        &received,
+        &events,
+        &names,
         &properties,
     ];
     Ok(transaction.execute(&statement, &values).await?)
@@ -248,9 +254,8 @@ async fn infos(
     for it in infos {
         created.push(it.created_at.map(|at| moment(moments, at)).transpose()?);
     }
-    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 9] = [
-        &keys, &agents, &visitors, &browsers, &systems, &devices, &bots, &countries, &created,
-    ];
+    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 9] =
+        [&keys, &agents, &visitors, &browsers, &systems, &devices, &bots, &countries, &created];
     transaction.execute(&statement, &values).await?;
     Ok(())
 }

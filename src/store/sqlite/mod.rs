@@ -22,9 +22,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use uuid::Uuid;
 
+use super::moving::{Door, Mover};
 use super::rows::position as as_position;
 use super::schema::{RUN_MIGRATE, check_superuser};
-use super::moving::{Door, Mover};
 use super::{
     Batch, Cursor, Database, Directory, Error, History, Moments, Owner, Settings, Store, Superuser,
 };
@@ -211,8 +211,8 @@ impl Store for Sqlite {
 }
 
 fn cursors(connection: &Connection, spool: Uuid) -> Result<Vec<(Uuid, u64)>, Failure> {
-    let mut statement =
-        connection.prepare("SELECT segment, position FROM djaffar_spool_cursor WHERE spool = ?1")?;
+    let mut statement = connection
+        .prepare("SELECT segment, position FROM djaffar_spool_cursor WHERE spool = ?1")?;
     let rows = statement.query_map([spool.simple().to_string()], |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
     })?;

@@ -83,8 +83,7 @@ impl Mover for Sqlite {
                 return Ok(0);
             }
             let stored = rows(&transaction, load, *keys)?;
-            let counter =
-                Cursor { segment: progress::STORED, position: stored, ..load.guard };
+            let counter = Cursor { segment: progress::STORED, position: stored, ..load.guard };
             let before = position(&transaction, &counter)?.unwrap_or(0);
             set_cursor(&transaction, &Cursor { position: before + stored, ..counter })?;
             set_cursor(&transaction, &load.guard)?;
