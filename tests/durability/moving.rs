@@ -13,20 +13,22 @@ use crate::support::{command_of, databases::Server as Database};
 
 /// What waits in the spool is being stored as long as rows come in shorter intervals than this.
 const STANDSTILL: Duration = Duration::from_secs(20);
-/// Small, so that kills meet many of them.
-const ROWS: &str = "--rows=500";
+const ROWS: u32 = 500;
 
 /// A move, as a command.
 pub(super) struct Mover {
     pub(super) dir: std::path::PathBuf,
     pub(super) from: String,
     pub(super) to: String,
+    /// Rows of a batch: few, so that kills meet many of them.
+    pub(super) rows: u32,
 }
 
 impl Mover {
     pub(super) fn command(&self, more: &[&str]) -> Command {
         let mut command = command_of(env!("CARGO_BIN_EXE_djaffar"), &self.dir);
-        command.args(["move", &self.from, &self.to, ROWS]).args(more);
+        let rows = format!("--rows={}", self.rows);
+        command.args(["move", &self.from, &self.to, &rows]).args(more);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -64,9 +66,9 @@ pub(super) fn moments(dice: &mut Dice, count: u64) -> Vec<Duration> {
     (0..count).map(|_| dice.millis(10, 1_600)).collect()
 }
 
-/// How many kills.
-pub(super) fn kills() -> u64 {
-    setting("MOVE_KILLS", 8)
+/// How many kills; more where `MOVE_KILLS` says so.
+pub(super) fn kills(default: u64) -> u64 {
+    setting("MOVE_KILLS", default)
 }
 
 /// A server on FROM, whose spool keeps what is stored: it must not be stored again in TO.
@@ -78,10 +80,10 @@ pub(super) fn keeping(mut rig: Rig) -> Rig {
 }
 
 /// Loads, moves with kills, switches under load, restarts on TO, loads on.
-pub(super) fn under_load(rig: &mut Rig, mover: &Mover, on_to: &str) {
+pub(super) fn under_load(rig: &mut Rig, mover: &Mover, on_to: &str, kills: u64) {
     let server = rig.serve();
     rig.load(&server, Duration::from_millis(1_500));
-    let times = moments(&mut rig.dice, kills());
+    let times = moments(&mut rig.dice, kills);
     let address = server.address;
     let moved = rig.fleet.load(address, || {
         mover.be_killed(&times);
@@ -147,8 +149,8 @@ fn from_sqlite_to_sqlite() {
     let mut rig = keeping(Rig::new());
     let dir = rig.dir.clone();
     let (from, to) = (sqlite(&dir, "djaffar.sqlite3"), sqlite(&dir, "to.sqlite3"));
-    let mover = Mover { dir: dir.clone(), from, to: to.clone() };
-    under_load(&mut rig, &mover, &format!("--database={to}"));
+    let mover = Mover { dir: dir.clone(), from, to: to.clone(), rows: ROWS };
+    under_load(&mut rig, &mover, &format!("--database={to}"), kills(6));
     must_be_clean(&mut rig, &to, || count_sqlite(&dir.join("to.sqlite3")));
     // And it may be run again, whenever.
     mover.must_finish();
@@ -161,8 +163,8 @@ fn from_sqlite_to_postgres() {
     let name = database.create();
     let mut rig = keeping(Rig::new());
     let (dir, to) = (rig.dir.clone(), database.url(&name));
-    let mover = Mover { from: sqlite(&dir, "djaffar.sqlite3"), to: to.clone(), dir };
-    under_load(&mut rig, &mover, &format!("--database={to}"));
+    let mover = Mover { from: sqlite(&dir, "djaffar.sqlite3"), to: to.clone(), dir, rows: ROWS };
+    under_load(&mut rig, &mover, &format!("--database={to}"), kills(6));
     must_be_clean(&mut rig, &to, || count_at(&database, &name));
 }
 
@@ -174,7 +176,7 @@ fn from_postgres_to_maria_with_two_servers() {
     let mut rig = keeping(Rig::new().on(&from));
     // Its batches meet those of the first, and its numbers lie between them.
     let mut other = keeping(Rig::new().on(&from));
-    let mover = Mover { dir: rig.dir.clone(), from, to: to.clone() };
+    let mover = Mover { dir: rig.dir.clone(), from, to: to.clone(), rows: ROWS };
     let second = other.serve();
     let address = second.address;
     let on_to = format!("--database={to}");
@@ -183,7 +185,7 @@ fn from_postgres_to_maria_with_two_servers() {
         let loading = scope.spawn(move || {
             fleet.load(address, || thread::sleep(Duration::from_secs(4)));
         });
-        under_load(&mut rig, &mover, &on_to);
+        under_load(&mut rig, &mover, &on_to, kills(6));
         loading.join().unwrap();
     });
     drop(second);
@@ -209,7 +211,7 @@ fn a_server_that_is_started_too_early_waits() {
     let mut rig = keeping(Rig::new());
     let dir = rig.dir.clone();
     let (from, to) = (sqlite(&dir, "djaffar.sqlite3"), sqlite(&dir, "to.sqlite3"));
-    let mover = Mover { dir: dir.clone(), from, to: to.clone() };
+    let mover = Mover { dir: dir.clone(), from, to: to.clone(), rows: ROWS };
     let server = rig.serve();
     rig.load(&server, Duration::from_millis(300));
     rig.must_be_clean(&server);

@@ -6,9 +6,8 @@ use std::{process::Stdio, thread, time::Duration};
 use super::{
     super::{
         fleet::Outcome,
-        moving::{Mover, keeping, moments, under_load},
+        moving::{Mover, keeping, kills, moments, under_load},
         rig::Rig,
-        setting,
     },
     Fort,
     servers::ask,
@@ -20,13 +19,16 @@ fn site(rig: &Rig) -> String {
 }
 
 /// Both are killed in turn; then the switch, and the server goes on there.
-fn to_clickhouse(fort: &mut Fort, kills: u64) {
+fn to_clickhouse(fort: &mut Fort, count: u64) {
     let mut rig = keeping(Rig::new());
-    let mover = Mover { dir: rig.dir.clone(), from: site(&rig), to: fort.url.clone() };
+    let (from, to) = (site(&rig), fort.url.clone());
+    let mover = Mover { dir: rig.dir.clone(), from, to, rows: 4_000 };
     fort.harm(false);
+    // What comes in while it is killed is to be little beside what one run takes over.
+    rig.fleet.pause(Duration::from_millis(100));
     let server = rig.serve();
     rig.load(&server, Duration::from_millis(1_500));
-    let times = moments(&mut rig.dice, kills);
+    let times = moments(&mut rig.dice, count);
     fort.harm(true);
     rig.fleet.load(server.address, || {
         for (number, time) in times.iter().enumerate() {
@@ -46,7 +48,8 @@ fn to_clickhouse(fort: &mut Fort, kills: u64) {
         }
     });
     drop(server);
-    under_load(&mut rig, &mover, &format!("--activity-database={}", fort.url));
+    fort.harm(false);
+    under_load(&mut rig, &mover, &format!("--activity-database={}", fort.url), 2);
     fort.must_be_clean(&mut rig);
     // Rows are numbered by the time at which they came in, so that they lie in their months.
     let table =
@@ -62,14 +65,14 @@ fn to_clickhouse(fort: &mut Fort, kills: u64) {
 #[ignore = "tests/clickhouse/run installs the servers"]
 fn a_move_to_18_16_is_killed_under_load() {
     let mut fort = Fort::one("old");
-    to_clickhouse(&mut fort, setting("MOVE_KILLS", 6));
+    to_clickhouse(&mut fort, kills(6));
 }
 
 #[test]
 #[ignore = "tests/clickhouse/run installs the servers"]
 fn a_move_to_a_cluster_is_killed_under_load() {
     let mut fort = Fort::four();
-    to_clickhouse(&mut fort, setting("MOVE_KILLS", 3));
+    to_clickhouse(&mut fort, kills(3));
 }
 
 /// The way back: the servers are stopped and drained for the last step.
@@ -78,7 +81,8 @@ fn a_move_to_a_cluster_is_killed_under_load() {
 fn a_move_from_18_16_back_to_the_site() {
     let fort = Fort::one("old");
     let mut rig = keeping(fort.rig());
-    let mover = Mover { dir: rig.dir.clone(), from: fort.url.clone(), to: site(&rig) };
+    let (from, to) = (fort.url.clone(), site(&rig));
+    let mover = Mover { dir: rig.dir.clone(), from, to, rows: 500 };
     let server = rig.serve();
     rig.load(&server, Duration::from_millis(700));
     rig.fleet.load(server.address, || {
