@@ -4,7 +4,7 @@
 mod away;
 mod faults;
 mod proxy;
-mod servers;
+pub(crate) mod servers;
 
 use std::{
     path::Path,
