@@ -17,8 +17,8 @@ pub(super) struct NewInfo<'a> {
     pub(super) created_at: Micros,
 }
 
-/// Whether to look for known `event_id`s before a batch is written. Looking costs about a fifth of
-/// storing, and a repeat that was not looked for costs its batch a second try: so only for a while after
+/// Whether to look for known `event_id`s before a batch is written. Looking costs every batch something,
+/// and a repeat that was not looked for costs its batch a second try: so only for a while after
 /// one was met.
 #[derive(Debug, Default)]
 pub(super) struct Caution(u32);
