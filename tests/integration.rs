@@ -10,6 +10,7 @@ mod support;
 
 mod bad_input;
 mod cli;
+mod clickhouse;
 mod conformance;
 mod durability;
 mod fuzz_corpus;

@@ -6,8 +6,9 @@ Knows addresses, literals and rows; not what is asked.
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode
 
@@ -27,16 +28,29 @@ class Server:
     """The ClickHouse behind ``activity_database``; of a cluster, the first server that answers."""
 
     def __init__(self, url: str, password: str | None = None) -> None:
-        if not url.startswith("clickhouse://"):
+        scheme, _, rest = url.partition("://")
+        if scheme not in ("clickhouse", "clickhouses"):
             raise ClickHouseError("activity_database must be clickhouse://user@host:8123/database")
-        rest, _, query = url.removeprefix("clickhouse://").partition("?")
+        rest, _, query = rest.partition("?")
+        options = parse_qs(query, keep_blank_values=True)
+        secure = options.get("secure", ["0"])[-1] in ("", "1", "true", "True", "yes")
+        self.tls: ssl.SSLContext | None = None
+        if secure or scheme == "clickhouses":
+            file = options["ca_certs"][-1] if "ca_certs" in options else None
+            try:
+                self.tls = ssl.create_default_context(cafile=file)
+            except (OSError, ssl.SSLError) as error:
+                raise ClickHouseError(f"activity_database: ca_certs: {file}: {error}") from error
+            # As the server, and Python before 3.13: a root of one's own is as openssl makes it.
+            self.tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
         login, _, place = rest.rpartition("@")
         hosts, _, self.database = place.partition("/")
         self.user, _, inside = login.partition(":")
         self.password = unquote(inside) if password is None else password
-        self.cluster = parse_qs(query).get("cluster", [""])[0]
+        self.cluster = options.get("cluster", [""])[-1]
+        port = 8443 if self.tls else 8123
         self.hosts = [
-            host if ":" in host.rpartition("]")[2] else f"{host}:8123"
+            host if ":" in host.rpartition("]")[2] else f"{host}:{port}"
             for shard in hosts.split("~")
             for host in shard.split("+")
         ]
@@ -81,7 +95,11 @@ class Server:
         }
         failed: Exception | None = None
         for host in self.hosts:
-            connection = HTTPConnection(host, timeout=TIMEOUT)
+            connection = (
+                HTTPSConnection(host, timeout=TIMEOUT, context=self.tls)
+                if self.tls
+                else HTTPConnection(host, timeout=TIMEOUT)
+            )
             try:
                 path = "/?" + urlencode(parameters)
                 connection.request("POST", path, sql.encode(), headers)

@@ -3,9 +3,12 @@
 import json
 import signal
 import socket
+import ssl
 import subprocess
+import threading
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -168,6 +171,62 @@ def test_addresses():
         Server("postgres://h/db")
     with pytest.raises(ClickHouseError, match="no ClickHouse answers"):
         list(Server(f"clickhouse://127.0.0.1:{free_port()}/db").rows("SELECT 1"))
+
+
+def test_tls(tmp_path):
+    """As the server does: the roots are those that are named, and the name must be right."""
+
+    def run(arguments):
+        subprocess.run(
+            ["openssl", *arguments.split()], cwd=tmp_path, check=True, capture_output=True
+        )
+
+    for root in ("root", "other"):
+        run(f"req -new -x509 -days 2 -nodes -subj /CN={root} -keyout {root}.key -out {root}.crt")
+    run("req -new -nodes -subj /CN=localhost -keyout server.key -out server.csr")
+    (tmp_path / "names").write_text("subjectAltName=DNS:localhost\n")
+    run(
+        "x509 -req -in server.csr -days 2 -CA root.crt -CAkey root.key -CAcreateserial"
+        " -extfile names -out server.crt"
+    )
+
+    class Rows(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"1\tone\n")
+
+        def log_message(self, *_):
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    web = ThreadingHTTPServer(("127.0.0.1", 0), Rows)
+    web.socket = context.wrap_socket(web.socket, server_side=True)
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    port = web.server_port
+
+    def ask(url):
+        return list(Server(url).rows("SELECT 1"))
+
+    try:
+        root = f"ca_certs={tmp_path}/root.crt"
+        assert ask(f"clickhouses://localhost:{port}/db?{root}") == [["1", "one"]]
+        assert ask(f"clickhouse://localhost:{port}/db?secure=1&{root}") == [["1", "one"]]
+        for url in (
+            f"clickhouses://localhost:{port}/db?ca_certs={tmp_path}/other.crt",
+            f"clickhouses://localhost:{port}/db",
+            f"clickhouses://127.0.0.1:{port}/db?{root}",
+        ):
+            with pytest.raises(ClickHouseError, match="CERTIFICATE_VERIFY_FAILED"):
+                ask(url)
+    finally:
+        web.shutdown()
+        web.server_close()
+    assert Server(f"clickhouses://h/db?{root}").hosts == ["h:8443"]
+    with pytest.raises(ClickHouseError, match="ca_certs"):
+        Server("clickhouses://h/db?ca_certs=/nowhere.pem")
 
 
 @pytest.mark.parametrize("text", ["", "a'b\\", "\\\\n", "\\N", "tab\there", "é"])

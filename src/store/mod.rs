@@ -16,6 +16,7 @@ mod rows;
 mod schema;
 mod settings;
 mod sqlite;
+mod tls;
 mod tokens;
 
 #[cfg(test)]

@@ -17,6 +17,26 @@ pub(super) struct NewInfo<'a> {
     pub(super) created_at: Micros,
 }
 
+/// Whether to look for known `event_id`s before a batch is written. Looking costs every batch something,
+/// and a repeat that was not looked for costs its batch a second try: so only for a while after
+/// one was met.
+#[derive(Debug, Default)]
+pub(super) struct Caution(u32);
+
+impl Caution {
+    /// A repeat was met.
+    pub(super) fn begin(&mut self) {
+        self.0 = 100;
+    }
+
+    /// Whether to look before the next batch.
+    pub(super) fn next(&mut self) -> bool {
+        let look = self.0 > 0;
+        self.0 = self.0.saturating_sub(1);
+        look
+    }
+}
+
 /// The infos to write, each session once, by the order of their keys: two servers that write the
 /// same sessions in the same order never wait for each other crosswise.
 pub(super) fn unknown_infos<'a>(

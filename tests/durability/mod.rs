@@ -15,7 +15,7 @@ mod fleet;
 mod mutant;
 mod rig;
 
-mod clickhouse;
+pub(crate) mod clickhouse;
 mod damage;
 mod database;
 mod kills;

@@ -1,18 +1,25 @@
-//! Where a ClickHouse is: its shards, their replicas, user and database, as a URL says.
-//! Connects to nothing.
+//! Where a ClickHouse is: its shards, their replicas, user and database, as a URL says, and whom it
+//! must prove to be. Connects to nothing.
+
+use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
+use rustls::ClientConfig;
+
+use super::super::tls;
 
 /// What the syntax is, for errors.
 pub(super) const SYNTAX: &str = "a ClickHouse is clickhouse://user:password@host:8123/database; a \
     cluster is clickhouse://user@a1:8123+a2:8123~b1:8123+b2:8123/database?cluster=NAME: replicas \
-    are joined by +, shards by ~";
+    are joined by +, shards by ~; clickhouses:// or ?secure=1 encrypts, ca_certs=FILE names its roots";
 
 /// The port of ClickHouse's HTTP interface.
 const PORT: u16 = 8123;
+/// The same with TLS.
+const SECURE_PORT: u16 = 8443;
 
 /// A ClickHouse, or a cluster of them.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) struct Address {
     /// The replicas of each shard, as `host:port`.
     pub(super) shards: Vec<Vec<String>>,
@@ -21,6 +28,32 @@ pub(super) struct Address {
     pub(super) database: String,
     /// The name of the cluster in the servers' configuration; none: there is one server.
     pub(super) cluster: Option<String>,
+    /// How to encrypt; none: not at all.
+    pub(super) tls: Option<Arc<ClientConfig>>,
+}
+
+/// What stands behind the question mark.
+#[derive(Default)]
+struct Options {
+    cluster: Option<String>,
+    secure: bool,
+    ca_certs: Option<String>,
+}
+
+impl Options {
+    fn parse(query: &str) -> Result<Options, String> {
+        let mut options = Options::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match (&*name, &*value) {
+                ("cluster", value) if is_name(value) => options.cluster = Some(value.to_owned()),
+                ("secure", "" | "1" | "true" | "True" | "yes") => options.secure = true,
+                ("secure", "0" | "false" | "False" | "no") => options.secure = false,
+                ("ca_certs", file) if !file.is_empty() => options.ca_certs = Some(file.to_owned()),
+                _ => return Err(SYNTAX.into()),
+            }
+        }
+        Ok(options)
+    }
 }
 
 /// Never the password.
@@ -34,18 +67,25 @@ impl std::fmt::Debug for Address {
 impl Address {
     /// Reads a URL. `password`: instead of the one in it.
     pub(super) fn parse(url: &str, password: Option<&str>) -> Result<Address, String> {
-        let rest = url.strip_prefix("clickhouse://").ok_or(SYNTAX)?;
+        let (scheme, rest) = url.split_once("://").ok_or(SYNTAX)?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let Options { cluster, secure, ca_certs } = Options::parse(query)?;
+        let secure = match scheme {
+            "clickhouse" => secure,
+            "clickhouses" => true,
+            _ => return Err(SYNTAX.into()),
+        };
         let (login, place) = rest.rsplit_once('@').unwrap_or(("default", rest));
         let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
         let (user, inside) = login.split_once(':').unwrap_or((login, ""));
-        let shards: Option<Vec<Vec<String>>> =
-            hosts.split('~').map(|shard| shard.split('+').map(host).collect()).collect();
+        let port = if secure { SECURE_PORT } else { PORT };
+        let replicas = |shard: &str| shard.split('+').map(|text| host(text, port)).collect();
+        let shards: Option<Vec<Vec<String>>> = hosts.split('~').map(replicas).collect();
         let database = if database.is_empty() { "default" } else { database };
-        let cluster = match query.split_once('=') {
-            None if query.is_empty() => None,
-            Some(("cluster", name)) if is_name(name) => Some(name.to_owned()),
-            _ => return Err(SYNTAX.into()),
+        let tls = match (secure, ca_certs) {
+            (true, file) => Some(tls::verifying(tls::roots(file.as_deref(), "ca_certs")?)?),
+            (false, None) => None,
+            (false, Some(_)) => return Err(format!("ca_certs needs clickhouses://; {SYNTAX}")),
         };
         let address = Address {
             shards: shards.ok_or(SYNTAX)?,
@@ -53,6 +93,7 @@ impl Address {
             password: password.map_or_else(|| decode(inside), |it| Ok(it.to_owned()))?,
             database: database.to_owned(),
             cluster,
+            tls: tls.map(Arc::new),
         };
         if !is_name(&address.database) {
             return Err(format!(
@@ -96,11 +137,11 @@ fn decode(text: &str) -> Result<String, String> {
 }
 
 /// `host:port`; `None` where it is neither.
-fn host(text: &str) -> Option<String> {
+fn host(text: &str, usual: u16) -> Option<String> {
     let (name, port) = match text.rsplit_once(':') {
         // The last colon of an IPv6 address is within the brackets.
         Some((name, port)) if !port.contains(']') => (name, port.parse().ok()?),
-        _ => (text, PORT),
+        _ => (text, usual),
     };
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"._-[]:".contains(&byte);
     (!name.is_empty() && name.bytes().all(is_host)).then(|| format!("{name}:{port}"))
@@ -133,6 +174,29 @@ mod tests {
     }
 
     #[test]
+    fn encrypted() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let certificate = include_bytes!("../../../tests/fixtures/tls/root.pem");
+        std::fs::write(&file, certificate).unwrap();
+        let roots = format!("ca_certs={}", file.path().display());
+        for (url, host) in [
+            (format!("clickhouses://h/db?{roots}"), "h:8443"),
+            (format!("clickhouse://h/db?secure=1&{roots}"), "h:8443"),
+            (format!("clickhouse://h:9443/db?{roots}&secure"), "h:9443"),
+            (format!("clickhouses://h~i/db?cluster=main&{roots}"), "h:8443"),
+        ] {
+            let address = Address::parse(&url, None).unwrap();
+            assert!(address.tls.is_some() && address.shards[0] == [host], "{url}");
+        }
+        assert!(Address::parse("clickhouse://h/db?secure=0", None).unwrap().tls.is_none());
+        let refused = |url: &str| Address::parse(url, None).unwrap_err();
+        assert!(refused(&format!("clickhouse://h/db?{roots}")).contains("clickhouses://"));
+        assert!(refused("clickhouses://h/db?ca_certs=/nowhere.pem").contains("/nowhere.pem"));
+        std::fs::write(&file, "no certificate").unwrap();
+        assert!(refused(&format!("clickhouses://h/db?{roots}")).contains("ca_certs"));
+    }
+
+    #[test]
     fn what_is_none() {
         for url in [
             "clickhouse://",
@@ -143,6 +207,7 @@ mod tests {
             "clickhouse://a/d'b",
             "clickhouse://a/db?tls=1",
             "clickhouse://a/db?cluster=",
+            "clickhouse://a/db?secure=perhaps",
             "clickhouse://a'/db",
             "http://a/db",
         ] {

@@ -1,13 +1,22 @@
 //! One connection to one ClickHouse server over HTTP: queries, blocks, time limits, and what its
 //! errors mean to the caller. Knows no tables.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
 use super::{super::Error, address::Address};
@@ -75,13 +84,14 @@ pub(super) struct Link {
     user: String,
     password: String,
     database: String,
+    tls: Option<Arc<ClientConfig>>,
     idle: Option<(Sender, Instant)>,
 }
 
 impl Link {
     pub(super) fn new(host: &str, address: &Address) -> Link {
-        let Address { user, password, database, .. } = address.clone();
-        Link { host: host.to_owned(), user, password, database, idle: None }
+        let Address { user, password, database, tls, .. } = address.clone();
+        Link { host: host.to_owned(), user, password, database, tls, idle: None }
     }
 
     pub(super) fn host(&self) -> &str {
@@ -105,7 +115,7 @@ impl Link {
         let request = self.request(database, ask).map_err(|error| away(&error.to_string()))?;
         let mut sender = match self.idle.take() {
             Some((sender, since)) if since.elapsed() < IDLE && !sender.is_closed() => sender,
-            _ => connect(&self.host).await.map_err(|error| away(&error))?,
+            _ => self.connect().await.map_err(|error| away(&error))?,
         };
         let exchange = async {
             let answer = sender.send_request(request).await?;
@@ -123,6 +133,19 @@ impl Link {
             return Ok(body);
         }
         Err(refused(&self.host, code, &String::from_utf8_lossy(&body)))
+    }
+
+    async fn connect(&self) -> Result<Sender, String> {
+        let connecting = async {
+            let stream = TcpStream::connect(&self.host).await.map_err(|error| error.to_string())?;
+            stream.set_nodelay(true).map_err(|error| error.to_string())?;
+            let Some(tls) = &self.tls else { return handshake(stream).await };
+            let connector = TlsConnector::from(Arc::clone(tls));
+            let stream = connector.connect(name_of(&self.host)?, stream).await;
+            handshake(stream.map_err(|error| format!("TLS: {error}"))?).await
+        };
+        let made = timeout(CONNECT, connecting).await;
+        made.map_err(|_| "no connection within three seconds")?
     }
 
     fn request(
@@ -149,21 +172,25 @@ impl Link {
     }
 }
 
-async fn connect(host: &str) -> Result<Sender, String> {
-    let connecting = async {
-        let stream = TcpStream::connect(host).await.map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        let shaken = http1::handshake(TokioIo::new(stream)).await;
-        shaken.map_err(|error| error.to_string())
-    };
-    let made = timeout(CONNECT, connecting).await;
-    let (sender, connection) = made.map_err(|_| "no connection within three seconds")??;
+async fn handshake<S>(stream: S) -> Result<Sender, String>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let shaken = http1::handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = shaken.map_err(|error| error.to_string())?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to ClickHouse broke");
         }
     });
     Ok(sender)
+}
+
+/// `host:port` without the port, and an IPv6 address without its brackets.
+fn name_of(host: &str) -> Result<ServerName<'static>, String> {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
+    ServerName::try_from(name).map_err(|error| error.to_string())
 }
 
 /// New servers say it in a header, also where the status is 200 already.

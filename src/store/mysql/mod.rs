@@ -29,7 +29,7 @@ use self::schema::DUPLICATE;
 use self::value::KeyColumn;
 use super::address::Address;
 use super::moving::{Door, Mover};
-use super::rows::position;
+use super::rows::{Caution, position};
 use super::schema::{RUN_MIGRATE, check_superuser};
 use super::{
     Batch, Database, Directory, Error, History, Moments, Owner, Settings, Store, Superuser,
@@ -67,6 +67,7 @@ impl MysqlDatabase {
             moments: self.moments.clone(),
             shape: None,
             known: HashSet::new(),
+            caution: Caution::default(),
         }
     }
 }
@@ -137,6 +138,7 @@ struct Mysql {
     /// Sessions whose info was written, so that it need not be sent again. Emptied when full, and
     /// with each new connection.
     known: HashSet<String>,
+    caution: Caution,
 }
 
 impl Mysql {
@@ -183,16 +185,19 @@ impl Store for Mysql {
         if self.known.len() > KNOWN_SESSIONS {
             self.known.clear();
         }
-        let Self { link, moments, known, .. } = self;
+        let Self { link, moments, known, caution, .. } = self;
         let stored = link.with(|connection| {
-            let rows = Rows { moments, keys, known, way: Way::New, packet };
+            let look = caution.next();
+            let rows = Rows { moments, keys, known, way: Way::New, look, packet };
             let again = |failure: &Failure| {
-                // Another server stored one of them just now, or met our batch crosswise.
+                // One of them is stored, or was just now by another server; or that met our batch
+                // crosswise.
                 matches!(failure.code(), Some(DUPLICATE | DEADLOCK))
             };
             match write(connection, rows, batch) {
                 Err(failure) if again(&failure) => {
-                    write(connection, Rows { way: Way::Either, ..rows }, batch)
+                    caution.begin();
+                    write(connection, Rows { way: Way::Either, look: true, ..rows }, batch)
                 }
                 result => result,
             }

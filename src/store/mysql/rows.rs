@@ -1,9 +1,9 @@
 //! MySQL and MariaDB: a batch as rows.
 //!
 //! All that servers beside us may insert too (sessions, infos) goes in by the order of its keys, so
-//! that two batches seldom wait for each other crosswise. Activities go in many to a statement,
-//! without those whose `event_id` is there already; where one comes in from another server at the
-//! very same time, the whole batch is tried again by statements that leave such rows out.
+//! that two batches seldom wait for each other crosswise. Activities go in many to a statement; where
+//! the `event_id` of one is there already, the whole batch is tried again by statements that leave such
+//! rows out. Repeats seldom come alone, so that for a while known `event_id`s are looked up first.
 
 use std::collections::HashSet;
 
@@ -50,7 +50,7 @@ const ACTIVITIES: Into =
 /// How activities are put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Fails where another server has just stored one of them.
+    /// Fails where one of them is stored.
     New,
     /// Leaves such activities out.
     Either,
@@ -64,6 +64,8 @@ pub(super) struct Rows<'a> {
     /// Sessions whose info is written.
     pub(super) known: &'a HashSet<String>,
     pub(super) way: Way,
+    /// Whether to look first which are stored.
+    pub(super) look: bool,
     /// `max_allowed_packet`, or less.
     pub(super) packet: usize,
 }
@@ -90,7 +92,7 @@ impl Rows<'_> {
         });
         self.fill(transaction, &INFOS, infos.collect::<Result<_, Error>>()?)?;
         let ids: Vec<Uuid> = batch.activities.iter().filter_map(|it| it.event_id).collect();
-        let stored = stored(transaction, &ids)?;
+        let stored = if self.look { stored(transaction, &ids)? } else { HashSet::new() };
         let rows = new_events(batch.activities, stored).map(|activity| self.values(activity));
         let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
         match self.way {

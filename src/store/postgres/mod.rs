@@ -30,7 +30,7 @@ use self::rows::{Rows, Way};
 use self::value::KeyColumn;
 use super::address::Address;
 use super::moving::{Door, Mover};
-use super::rows::position;
+use super::rows::{Caution, position};
 use super::schema::{RUN_MIGRATE, check_superuser};
 use super::{
     Batch, Database, Directory, Error, History, Moments, Owner, Settings, Store, Superuser,
@@ -71,6 +71,7 @@ impl PostgresDatabase {
             moments: self.moments.clone(),
             keys: None,
             known: HashSet::new(),
+            caution: Caution::default(),
         }
     }
 }
@@ -132,6 +133,7 @@ struct Postgres {
     /// Sessions whose info was written, so that it need not be sent again. Emptied when full, and
     /// with each new connection.
     known: HashSet<String>,
+    caution: Caution,
 }
 
 impl Postgres {
@@ -167,17 +169,18 @@ impl Store for Postgres {
         if self.known.len() > KNOWN_SESSIONS {
             self.known.clear();
         }
-        let Self { link, moments, known, .. } = self;
+        let Self { link, moments, known, caution, .. } = self;
         let stored = link.with(async |client| {
-            let rows = Rows { moments, keys: &keys, known, way: Way::Copy };
+            let rows = Rows { moments, keys: &keys, known, way: Way::Copy, look: caution.next() };
             match write(client, rows, batch).await {
-                // Another server stored one of them just now.
+                // One of them is stored, or was just now by another server.
                 Err(failure) if failure.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                    write(client, Rows { way: Way::Insert, ..rows }, batch).await
+                    caution.begin();
+                    write(client, Rows { way: Way::Insert, look: true, ..rows }, batch).await
                 }
                 // It met another server's batch crosswise, and gave way.
                 Err(failure) if failure.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => {
-                    write(client, Rows { way: Way::Insert, ..rows }, batch).await
+                    write(client, Rows { way: Way::Insert, look: true, ..rows }, batch).await
                 }
                 result => result,
             }

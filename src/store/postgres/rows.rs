@@ -1,9 +1,9 @@
 //! PostgreSQL: a batch as rows.
 //!
 //! All that servers beside us may insert too (sessions, infos) goes in by the order of its keys, so
-//! that two batches never wait for each other crosswise. Activities go in by `COPY`, without those
-//! whose `event_id` is there already; where one comes in from another server at the very same time,
-//! the whole batch is tried again by an `INSERT` that leaves such rows out.
+//! that two batches never wait for each other crosswise. Activities go in by `COPY`; where the
+//! `event_id` of one is there already, the whole batch is tried again by an `INSERT` that leaves such
+//! rows out. Repeats seldom come alone, so that for a while known `event_id`s are looked up first.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -25,7 +25,7 @@ const COLUMNS: &str = "user_id, session_id, ip_address, date, path, referer, rec
 /// How activities are put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Fails where another server has just stored one of them.
+    /// Fails where one of them is stored.
     Copy,
     /// Leaves such activities out.
     Insert,
@@ -39,6 +39,8 @@ pub(super) struct Rows<'a> {
     /// Sessions whose info is written.
     pub(super) known: &'a HashSet<String>,
     pub(super) way: Way,
+    /// Whether to look first which are stored.
+    pub(super) look: bool,
 }
 
 /// The values of one activity, in the order of [`COLUMNS`].
@@ -65,9 +67,9 @@ impl Rows<'_> {
         self.sessions(transaction, batch.sessions).await?;
         self.infos(transaction, batch.activities).await?;
         let ids: Vec<Uuid> = batch.activities.iter().filter_map(|it| it.event_id).collect();
-        let stored = match ids.is_empty() {
-            true => HashSet::new(),
-            false => stored(transaction, &ids).await?,
+        let stored = match self.look && !ids.is_empty() {
+            true => stored(transaction, &ids).await?,
+            false => HashSet::new(),
         };
         let mut values = Vec::with_capacity(batch.activities.len());
         for activity in new_events(batch.activities, stored) {

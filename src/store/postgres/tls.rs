@@ -3,7 +3,6 @@
 //! `require` encrypts without asking whose certificate it is, as libpq does; only `verify-full`
 //! keeps out who sits in between.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -11,12 +10,13 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio_postgres::config::SslMode;
 
-use crate::store::address::Address;
+use crate::store::{
+    address::Address,
+    tls::{certificates, roots},
+};
 
 /// How far the certificate is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,8 @@ pub(super) fn config(address: &Address) -> Result<ClientConfig, String> {
     let verifier: Arc<dyn ServerCertVerifier> = match check {
         Check::Nothing => Arc::new(Lenient { inner: None, provider: Arc::clone(&provider) }),
         Check::Chain | Check::ChainAndName => {
-            let roots = Arc::new(roots(address.option("sslrootcert"))?);
+            let file = address.option("sslrootcert").filter(|file| *file != "system");
+            let roots = Arc::new(roots(file, "sslrootcert")?);
             let inner = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
                 .build()
                 .map_err(|error| format!("sslrootcert: {error}"))?;
@@ -76,24 +77,6 @@ pub(super) fn config(address: &Address) -> Result<ClientConfig, String> {
         (None, None) => Ok(builder.with_no_client_auth()),
         _ => Err("sslcert and sslkey go together".to_owned()),
     }
-}
-
-fn roots(file: Option<&str>) -> Result<RootCertStore, String> {
-    let mut store = RootCertStore::empty();
-    let found = match file {
-        None | Some("system") => rustls_native_certs::load_native_certs().certs,
-        Some(file) => certificates(file)?,
-    };
-    store.add_parsable_certificates(found);
-    if store.is_empty() {
-        return Err("no root certificates were found: name a file with sslrootcert".to_owned());
-    }
-    Ok(store)
-}
-
-fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = || CertificateDer::pem_file_iter(Path::new(file))?.collect::<Result<_, _>>();
-    read().map_err(|error| format!("{file}: {error}"))
 }
 
 /// Takes any name, and without an `inner` any certificate.

@@ -5,7 +5,7 @@ mod away;
 mod faults;
 mod moving;
 mod proxy;
-mod servers;
+pub(crate) mod servers;
 
 use std::{
     path::Path,

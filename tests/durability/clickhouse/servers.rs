@@ -17,10 +17,10 @@ use super::super::activity::Sent;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server.
-pub(super) struct Server {
+pub(crate) struct Server {
     kind: &'static str,
     dir: PathBuf,
-    pub(super) port: u16,
+    pub(crate) port: u16,
     /// ZooKeeper's port and the cluster.
     more: Vec<String>,
     child: Option<Child>,
@@ -28,7 +28,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Of this kind, as `tests/clickhouse/serve` knows them.
-    pub(super) fn start(kind: &'static str, home: &Path, port: u16, more: &[String]) -> Server {
+    pub(crate) fn start(kind: &'static str, home: &Path, port: u16, more: &[String]) -> Server {
         let dir = home.join(format!("{kind}-{port}"));
         let mut server = Server { kind, dir, port, more: more.to_vec(), child: None };
         server.restart();
@@ -52,7 +52,7 @@ impl Server {
     }
 
     /// Waits until it answers.
-    pub(super) fn must_answer(&self) {
+    pub(crate) fn must_answer(&self) {
         let since = Instant::now();
         let is_up = || match self.kind {
             "zookeeper" => four_letters(self.address()).is_ok_and(|it| it.contains("Mode")),
@@ -64,7 +64,7 @@ impl Server {
         }
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 }
@@ -76,7 +76,7 @@ impl Drop for Server {
 }
 
 /// Ports that were free a moment ago, each with its two neighbours.
-pub(super) fn ports(count: usize) -> Vec<u16> {
+pub(crate) fn ports(count: usize) -> Vec<u16> {
     let mut found: Vec<u16> = Vec::new();
     while found.len() < count {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
