@@ -1,4 +1,4 @@
-//! PostgreSQL and MariaDB: the server or its database is killed at any moment, a commit's answer is
+//! PostgreSQL, MariaDB and MySQL: the server or its database is killed at any moment, a commit's answer is
 //! swallowed, tables are locked. Real servers, each in a folder of its own.
 
 use std::{
@@ -22,6 +22,7 @@ fn start(kind: Kind) -> Database {
     match kind {
         Kind::Postgres => Database::postgres(),
         Kind::Maria => Database::maria(&[]),
+        Kind::Mysql => Database::mysql(&[]),
     }
 }
 
@@ -116,6 +117,11 @@ fn the_database_is_killed_postgres() {
 #[test]
 fn the_database_is_killed_maria() {
     the_database_is_killed(Kind::Maria);
+}
+
+#[test]
+fn the_database_is_killed_on_mysql() {
+    the_database_is_killed(Kind::Mysql);
 }
 
 /// Two servers with a spool each, killed in turn; each finishes its own.
@@ -225,7 +231,7 @@ fn the_answer_to_a_commit_is_swallowed(kind: Kind) {
     // TLS would hide the commits.
     let plain = match kind {
         Kind::Postgres => "?sslmode=disable",
-        Kind::Maria => "?ssl-mode=DISABLED",
+        Kind::Maria | Kind::Mysql => "?ssl-mode=DISABLED",
     };
     let url = database.url_at(proxy.port, &name);
     let mut rig = Rig::new().with(&format!("--database={url}{plain}"));
@@ -249,6 +255,11 @@ fn the_answer_to_a_commit_is_swallowed_maria() {
     the_answer_to_a_commit_is_swallowed(Kind::Maria);
 }
 
+#[test]
+fn the_answer_to_a_commit_is_swallowed_on_mysql() {
+    the_answer_to_a_commit_is_swallowed(Kind::Mysql);
+}
+
 /// As long as it is locked, 204 goes on.
 fn the_table_is_locked(kind: Kind) {
     let database = start(kind);
@@ -261,7 +272,9 @@ fn the_table_is_locked(kind: Kind) {
         Kind::Postgres => format!(
             "BEGIN; LOCK TABLE djaffar_activity IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep({seconds}); COMMIT"
         ),
-        Kind::Maria => format!("LOCK TABLES djaffar_activity WRITE; SELECT sleep({seconds})"),
+        Kind::Maria | Kind::Mysql => {
+            format!("LOCK TABLES djaffar_activity WRITE; SELECT sleep({seconds})")
+        }
     };
     rig.load(&server, Duration::from_millis(200));
     let mut during = 0;

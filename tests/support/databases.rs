@@ -21,6 +21,7 @@ use tempfile::TempDir;
 pub(crate) enum Kind {
     Postgres,
     Maria,
+    Mysql,
 }
 
 /// A running server; killed when dropped.
@@ -120,6 +121,18 @@ impl Server {
         Server::begin(Kind::Maria, "/usr/sbin".into(), folder, options)
     }
 
+    /// MySQL, where `./test` could have it.
+    pub(crate) fn mysql(options: &[&str]) -> Server {
+        let folder = folder(Kind::Mysql);
+        let data = format!("--datadir={}", folder.path().join("data").display());
+        let mut command = mysqld(&mysql_root());
+        command.args(["--initialize-insecure", "--innodb-redo-log-capacity=8M", &data]);
+        command.args(root_option());
+        let made = command.output().unwrap_or_else(|error| panic!("{NO_MYSQL} ({error})"));
+        assert!(made.status.success(), "{made:?}");
+        Server::begin(Kind::Mysql, mysql_root(), folder, options)
+    }
+
     fn begin(kind: Kind, programs: PathBuf, folder: TempDir, options: &[&str]) -> Server {
         let options: Vec<String> = options.iter().map(|&text| text.to_owned()).collect();
         let port = free_port();
@@ -160,7 +173,8 @@ impl Server {
                 command.args(["-d", database.unwrap_or("postgres"), "-c", sql]);
                 command
             }
-            Kind::Maria => {
+            // MariaDB's client speaks with MySQL too.
+            Kind::Maria | Kind::Mysql => {
                 let mut command = Command::new("mariadb");
                 command.args(["--no-defaults", "-u", "root", "--batch", "--skip-column-names"]);
                 command.arg(format!("--socket={}", self.folder().join("socket").display()));
@@ -235,7 +249,7 @@ impl Server {
     pub(crate) fn url_at(&self, port: u16, database: &str) -> String {
         match self.kind {
             Kind::Postgres => format!("postgres://site@127.0.0.1:{port}/{database}"),
-            Kind::Maria => format!("mysql://site@127.0.0.1:{port}/{database}"),
+            Kind::Maria | Kind::Mysql => format!("mysql://site@127.0.0.1:{port}/{database}"),
         }
     }
 
@@ -307,6 +321,29 @@ fn make_maria() -> (TempDir, std::process::Output) {
     (folder, made)
 }
 
+const NO_MYSQL: &str = "no MySQL: run ./test databases";
+
+/// Where `./test` has put a MySQL, with the libraries of its own distribution.
+fn mysql_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".venvs/mysql/root")
+}
+
+/// Its server, by the loader that it came with.
+fn mysqld(root: &Path) -> Command {
+    let usr = root.join("usr");
+    let libraries = usr.join("lib/x86_64-linux-gnu");
+    let option = |name: &str, path: &str| format!("--{name}={}", usr.join(path).display());
+    let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
+    command.arg("--library-path").arg(&libraries).arg(usr.join("sbin/mysqld"));
+    command.args(["--no-defaults", "--secure-file-priv=", &option("basedir", "")]);
+    command.args([
+        &option("lc-messages-dir", "share/mysql"),
+        &option("plugin-dir", "lib/mysql/plugin"),
+    ]);
+    command.arg(option("character-sets-dir", "share/mysql/charsets"));
+    command
+}
+
 fn root_option() -> Option<&'static str> {
     rustix::process::geteuid().is_root().then_some("--user=root")
 }
@@ -321,9 +358,17 @@ fn spawn(kind: Kind, programs: &Path, folder: &Path, port: u16, options: &[Strin
             command.arg(folder);
             command
         }
-        Kind::Maria => {
-            let mut command = Command::new(programs.join("mariadbd"));
-            command.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
+        Kind::Maria | Kind::Mysql => {
+            let mut command = match kind {
+                Kind::Mysql => mysqld(programs),
+                _ => Command::new(programs.join("mariadbd")),
+            };
+            if kind == Kind::Maria {
+                command.arg("--no-defaults");
+            } else {
+                command.arg("--mysqlx=OFF");
+            }
+            command.arg(format!("--datadir={}", data.display()));
             // A MariaDB that starts deletes the temporary tables of all others that share its folder.
             command.arg(format!("--tmpdir={}", folder.display()));
             command.args(root_option()).arg(format!("--port={port}"));
