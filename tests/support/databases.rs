@@ -253,6 +253,31 @@ impl Server {
         }
     }
 
+    /// Makes a root of certificates (`root.crt`), one of it for a server called localhost and one for a
+    /// client (`server.crt`, `server.key`, `client…`), and a root that has nothing to do with them
+    /// (`other.crt`).
+    pub(crate) fn make_certificates(&self) {
+        let run = |arguments: &str| {
+            let mut command = Command::new("openssl");
+            let made =
+                command.args(arguments.split(' ')).current_dir(self.folder()).output().unwrap();
+            assert!(made.status.success(), "{made:?}");
+        };
+        for root in ["root", "other"] {
+            run(&format!(
+                "req -new -x509 -days 2 -nodes -subj /CN={root} -keyout {root}.key -out {root}.crt"
+            ));
+        }
+        fs::write(self.folder().join("names"), "subjectAltName=DNS:localhost\n").unwrap();
+        for (name, subject) in [("server", "localhost"), ("client", "site")] {
+            run(&format!("req -new -nodes -subj /CN={subject} -keyout {name}.key -out {name}.csr"));
+            run(&format!(
+                "x509 -req -in {name}.csr -days 2 -CA root.crt -CAkey root.key -CAcreateserial \
+                 -extfile names -out {name}.crt"
+            ));
+        }
+    }
+
     /// Kills it as a crash would, and starts it again.
     pub(crate) fn crash_and_restart(&mut self, pause: Duration) {
         self.kill();

@@ -44,7 +44,7 @@ fn conforms_on_maria() {
 /// All in one: a new MySQL takes ten seconds.
 #[test]
 fn all_of_it_on_mysql() {
-    let server = Machine::mysql(QUICK);
+    let mut server = Machine::mysql(QUICK);
     println!("MySQL {}", server.client("SELECT version()", None).unwrap());
     conformance::all(|| Box::new(migrated(&server, Settings::default()).1));
     two_servers_with_the_same_events_at_the_same_time(&server);
@@ -56,6 +56,8 @@ fn all_of_it_on_mysql() {
     // It is killed: what it has committed must be on its disk.
     let sql = "SET GLOBAL innodb_flush_log_at_trx_commit = 1; SET GLOBAL sync_binlog = 1";
     server.client(sql, None).unwrap();
+    server.options.clear();
+    passwords_and_tls(&mut server);
     outages_are_waited_for_and_end(server);
 }
 
@@ -252,4 +254,73 @@ fn users_of_another_model_and_their_tokens(server: &Machine, its_own: (&str, Str
         let read = database.history().last(1).unwrap().remove(0).user;
         assert_eq!(read, Some(Key::Text(key)));
     }
+}
+
+/// Gives the server certificates of the tests' own, and users who must encrypt.
+fn secure(server: &mut Machine) {
+    server.make_certificates();
+    let folder = server.folder().display().to_string();
+    server.kill();
+    for (name, file) in [("ca", "root.crt"), ("cert", "server.crt"), ("key", "server.key")] {
+        server.options.push(format!("--ssl-{name}={folder}/{file}"));
+    }
+    server.start();
+    for sql in [
+        "CREATE USER secret@127.0.0.1 IDENTIFIED BY 'ge:h/eim' REQUIRE SSL",
+        "CREATE USER mutual@127.0.0.1 REQUIRE X509",
+        "GRANT ALL ON *.* TO secret@127.0.0.1",
+        "GRANT ALL ON *.* TO mutual@127.0.0.1",
+    ] {
+        server.client(sql, None).unwrap();
+    }
+}
+
+fn passwords_and_tls(server: &mut Machine) {
+    let name = migrated(server, Settings::default()).0;
+    secure(server);
+    let folder = server.folder().display().to_string();
+    // What the connection is encrypted with, as the server says.
+    let cipher = |user: &str, host: &str, options: &str, password: Option<&str>| {
+        let url = format!("mysql://{user}@{host}:{}/{name}?{options}", server.port);
+        let password = password.map(|text| crate::store::Password(text.into()));
+        let database = MysqlDatabase::new(&url, Settings { password, ..Settings::default() });
+        let database = database.unwrap();
+        let asked = Link::new(&database.server, WRITER).with(|connection| {
+            let row = connection.query_first("SHOW STATUS LIKE 'Ssl_cipher'")?;
+            Ok(row.map(|(_, cipher): (String, String)| cipher).unwrap_or_default())
+        });
+        assert!(!format!("{asked:?} {database:?}").contains("ge:h"), "{asked:?}");
+        asked.map_err(|error| error.to_string())
+    };
+    let encrypted = |found: Result<String, String>| found.is_ok_and(|name| !name.is_empty());
+    let refused = |found: Result<String, String>, want: &str| match found {
+        Err(error) => assert!(error.contains(want), "{error}"),
+        Ok(cipher) => panic!("taken, with {cipher:?}"),
+    };
+    let root = format!("ssl-ca={folder}/root.crt");
+    let other = format!("ssl-ca={folder}/other.crt");
+    let (good, file) = ("secret:ge%3Ah%2Feim", Some("ge:h/eim"));
+    assert_eq!(cipher("site", "127.0.0.1", "ssl-mode=DISABLED", None), Ok(String::new()));
+    for options in ["", "ssl-mode=PREFERRED", "ssl-mode=REQUIRED"] {
+        assert!(encrypted(cipher(good, "127.0.0.1", options, None)), "{options}");
+    }
+    let mode = |mode: &str, ca: &str| format!("ssl-mode={mode}&{ca}");
+    // A chain that is right will do, under whatever name.
+    assert!(encrypted(cipher("secret", "127.0.0.1", &mode("VERIFY_CA", &root), file)));
+    assert!(encrypted(cipher("secret", "localhost", &mode("VERIFY_IDENTITY", &root), file)));
+    refused(cipher("secret", "127.0.0.1", &mode("VERIFY_IDENTITY", &root), file), "certificate");
+    refused(cipher("secret", "localhost", &mode("VERIFY_CA", &other), file), "certificate");
+    refused(cipher("secret", "localhost", &mode("VERIFY_IDENTITY", &other), file), "certificate");
+    refused(cipher("secret", "localhost", "ssl-mode=VERIFY_IDENTITY", file), "certificate");
+    refused(cipher("secret", "127.0.0.1", "ssl-mode=DISABLED", file), "Access denied");
+    refused(cipher("secret", "127.0.0.1", "", Some("wrong")), "Access denied");
+    // Who must show a certificate.
+    let ours = format!("{root}&ssl-cert={folder}/client.crt&ssl-key={folder}/client.key");
+    assert!(encrypted(cipher("mutual", "localhost", &mode("VERIFY_IDENTITY", &ours), None)));
+    refused(cipher("mutual", "localhost", &mode("VERIFY_IDENTITY", &root), None), "Access denied");
+}
+
+#[test]
+fn passwords_and_tls_on_maria() {
+    passwords_and_tls(&mut Machine::maria(&[]));
 }
