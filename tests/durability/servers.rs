@@ -26,12 +26,12 @@ fn start(kind: Kind) -> Database {
     }
 }
 
-fn count(database: &Database, name: &str) -> usize {
+pub(super) fn count(database: &Database, name: &str) -> usize {
     database.sql(name, "SELECT count(*) FROM djaffar_activity").parse().unwrap()
 }
 
 /// Waits until all that the rigs had acknowledged is stored, or nothing more is, and compares.
-fn must_be_clean(rigs: &[&Rig], database: &Database, name: &str, what: &str) {
+pub(super) fn must_be_clean(rigs: &[&Rig], database: &Database, name: &str, what: &str) {
     let acknowledged: usize = rigs.iter().map(|rig| rig.fleet.count(Outcome::Acknowledged)).sum();
     let (mut rows, mut since) = (0, Instant::now());
     loop {

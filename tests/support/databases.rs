@@ -36,9 +36,12 @@ pub(crate) struct Server {
     pub(crate) options: Vec<String>,
 }
 
-/// A folder that a server of another user can use; the path of a socket must be short.
-fn folder(kind: Kind) -> TempDir {
-    let folder = tempfile::Builder::new().prefix("djaffar-").tempdir_in("/tmp").unwrap();
+/// Where folders of servers are: the path of a socket must be short.
+const TEMPORARY: &str = "/tmp";
+
+/// A folder that a server of another user can use.
+fn folder(kind: Kind, parent: &Path) -> TempDir {
+    let folder = tempfile::Builder::new().prefix("djaffar-").tempdir_in(parent).unwrap();
     if kind == Kind::Postgres
         && let Some((user, group)) = postgres_user()
     {
@@ -91,16 +94,25 @@ fn free_port() -> u16 {
 impl Server {
     /// The newest PostgreSQL that is here.
     pub(crate) fn postgres() -> Server {
+        Server::postgres_in(Path::new(TEMPORARY), &[])
+    }
+
+    /// The same with its data below this folder.
+    pub(crate) fn postgres_in(parent: &Path, options: &[&str]) -> Server {
         let versions = postgres_versions();
         let debian = versions.iter().rfind(|bin| bin.starts_with("/usr/lib/postgresql"));
         let bin = debian.or(versions.last());
         let bin = bin.unwrap_or_else(|| panic!("no PostgreSQL: run ./test databases"));
-        Server::postgres_at(bin, &[])
+        Server::postgres_below(bin, options, parent)
     }
 
     /// The PostgreSQL of this folder, with more options.
     pub(crate) fn postgres_at(bin: &Path, options: &[&str]) -> Server {
-        let folder = folder(Kind::Postgres);
+        Server::postgres_below(bin, options, Path::new(TEMPORARY))
+    }
+
+    fn postgres_below(bin: &Path, options: &[&str], parent: &Path) -> Server {
+        let folder = folder(Kind::Postgres, parent);
         let data = folder.path().join("data");
         let made = as_postgres(&bin.join("initdb"))
             .args(["-U", "site", "-A", "trust", "-E", "UTF8", "--no-sync", "-D"])
@@ -114,16 +126,22 @@ impl Server {
 
     /// MariaDB.
     pub(crate) fn maria(options: &[&str]) -> Server {
-        let (folder, made) = make_maria();
+        Server::maria_in(Path::new(TEMPORARY), options)
+    }
+
+    /// The same with its data below this folder.
+    pub(crate) fn maria_in(parent: &Path, options: &[&str]) -> Server {
+        let (folder, made) = make_maria(parent);
         // On a machine that is busy, its own server may not be there in time.
-        let (folder, made) = if made.status.success() { (folder, made) } else { make_maria() };
+        let (folder, made) =
+            if made.status.success() { (folder, made) } else { make_maria(parent) };
         assert!(made.status.success(), "{made:?}");
         Server::begin(Kind::Maria, "/usr/sbin".into(), folder, options)
     }
 
     /// MySQL, where `./test` could have it.
     pub(crate) fn mysql(options: &[&str]) -> Server {
-        let folder = folder(Kind::Mysql);
+        let folder = folder(Kind::Mysql, Path::new(TEMPORARY));
         let data = format!("--datadir={}", folder.path().join("data").display());
         let mut command = mysqld(&mysql_root());
         command.args(["--initialize-insecure", "--innodb-redo-log-capacity=8M", &data]);
@@ -313,6 +331,15 @@ impl Server {
         }
     }
 
+    /// Starts it again where it has ended by itself.
+    pub(crate) fn start_if_gone(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            self.kill();
+            self.start();
+        }
+        self.wait();
+    }
+
     /// Starts it again.
     pub(crate) fn start(&mut self) {
         self.child = spawn(self.kind, &self.programs, self.folder.path(), self.port, &self.options);
@@ -334,8 +361,8 @@ fn is_alive(process: rustix::process::Pid) -> bool {
 }
 
 /// A folder with the tables of a new MariaDB.
-fn make_maria() -> (TempDir, std::process::Output) {
-    let folder = folder(Kind::Maria);
+fn make_maria(parent: &Path) -> (TempDir, std::process::Output) {
+    let folder = folder(Kind::Maria, parent);
     let made = Command::new("mariadb-install-db")
         .args(["--no-defaults", "--auth-root-authentication-method=normal"])
         .arg(format!("--datadir={}", folder.path().join("data").display()))
