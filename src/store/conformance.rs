@@ -261,3 +261,45 @@ fn migrating_again_is_harmless(database: &dyn Database) {
     assert_eq!(database.owner(), Ok(Owner::Djaffar));
     assert_eq!(paths(database).len(), 1);
 }
+
+/// What only databases do that several servers write to: four of them store the same sessions and
+/// events at the same time, in opposite orders, again and again. 3,050 rows are to come of it, and
+/// cursors that make 80.
+pub(crate) fn several_writers_of_the_same_events(database: &dyn Database) {
+    std::thread::scope(|scope| {
+        for writer in 0..4_u32 {
+            scope.spawn(move || {
+                let mut store = database.store();
+                for round in 0..20 {
+                    let mut activities: Vec<_> = (0..200).map(|it| event(round, it)).collect();
+                    if writer % 2 == 1 {
+                        activities.reverse();
+                    }
+                    let cursor = Cursor {
+                        spool: Uuid::from_u128(u128::from(writer)),
+                        segment: Uuid::nil(),
+                        position: u64::from(round) + 1,
+                    };
+                    let batch = Batch { activities: &activities, sessions: &[], cursor };
+                    let mut result = store.write(&batch);
+                    // What the drain does.
+                    while let Err(Error::Unavailable(text)) = &result {
+                        println!("{text}");
+                        result = store.write(&batch);
+                    }
+                    result.unwrap();
+                }
+            });
+        }
+    });
+}
+
+/// Of a round's 200 events the last 50 are the first of the next one.
+fn event(round: u32, number: u32) -> Activity {
+    let mut activity = activity(round * 150 + number);
+    activity.event_id = Some(Uuid::from_u128(u128::from(round * 150 + number)));
+    if let Some(session) = &mut activity.session {
+        session.key = format!("{:032}", number % 50);
+    }
+    activity
+}

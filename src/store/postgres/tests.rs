@@ -58,39 +58,7 @@ fn dates_without_use_tz_are_those_that_django_reads() {
 fn two_servers_with_the_same_events_at_the_same_time() {
     let server = Postgres::postgres();
     let (name, database) = migrated(&server, Settings::default());
-    let event = |number: u32| Activity {
-        event_id: Some(Uuid::from_u128(u128::from(number))),
-        ..activity(number)
-    };
-    // The same sessions and events, in opposite orders, again and again.
-    std::thread::scope(|scope| {
-        for writer in 0..4_u32 {
-            let database = &database;
-            scope.spawn(move || {
-                let mut store = database.store();
-                for round in 0..20_u32 {
-                    let mut activities: Vec<_> =
-                        (0..200).map(|number| event(round * 150 + number)).collect();
-                    for (number, activity) in (0_u32..).zip(&mut activities) {
-                        if let Some(session) = &mut activity.session {
-                            session.key = format!("{:032}", number % 50);
-                        }
-                    }
-                    if writer % 2 == 1 {
-                        activities.reverse();
-                    }
-                    let batch = batch(&activities, u128::from(writer), u64::from(round) + 1);
-                    let mut result = store.write(&batch);
-                    // What the drain does.
-                    while let Err(Error::Unavailable(text)) = &result {
-                        println!("{text}");
-                        result = store.write(&batch);
-                    }
-                    result.unwrap();
-                }
-            });
-        }
-    });
+    conformance::several_writers_of_the_same_events(&database);
     let found =
         server.sql(&name, "SELECT count(*), count(DISTINCT event_id) FROM djaffar_activity");
     assert_eq!(found, "3050|3050");

@@ -40,7 +40,7 @@ fn the_disk_of_the_database_is_full(kind: Kind) {
     for _ in 0..rounds {
         let before = rig.fleet.count(Outcome::Acknowledged);
         rig.fleet.load(server.address, || {
-            let until = Instant::now() + Duration::from_secs(setting("FULL_SECONDS", 3));
+            let until = Instant::now() + Duration::from_secs(setting("FULL_SECONDS", 2));
             while Instant::now() < until {
                 // What the database frees meanwhile is taken from it as well.
                 disk.fill();
