@@ -95,7 +95,8 @@ fn the_database_is_killed(kind: Kind) {
     let mut rig = Rig::new().on(&database.url(&name));
     rig.fleet.pause(Duration::from_millis(5));
     let server = rig.serve();
-    let kills = setting("SERVER_KILLS", 6);
+    // MySQL takes its time to come back.
+    let kills = setting("SERVER_KILLS", if kind == Kind::Mysql { 2 } else { 6 });
     let times: Vec<_> =
         (0..kills).map(|_| (rig.dice.millis(20, 900), rig.dice.millis(0, 300))).collect();
     rig.fleet.load(server.address, || {

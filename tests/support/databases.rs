@@ -226,7 +226,7 @@ impl Server {
                 command.args(["-p", &self.port.to_string(), "-d", database]);
                 command
             }
-            Kind::Maria => {
+            Kind::Maria | Kind::Mysql => {
                 let mut command = Command::new("mariadb");
                 command.args(["--no-defaults", "--local-infile=1", "-u", "root"]);
                 command.arg(format!("--socket={}", self.folder().join("socket").display()));
