@@ -71,20 +71,24 @@ class Postgres:
 
 
 class MariaDB:
-    def __init__(self, folder):
+    def programs(self):
+        """What makes a new one, and what serves it."""
         install = program("mariadb-install-db")
         server = program("mariadbd", folders=["/usr/sbin"])
+        alike = ["--no-defaults"]
+        return [install, *alike, "--auth-root-authentication-method=normal"], [server, *alike]
+
+    def __init__(self, folder):
+        make, server = self.programs()
         user = ["--user=root"] if os.getuid() == 0 else []
         # One that starts deletes the temporary tables of all others that share its tmpdir.
-        places = [f"--datadir={folder / 'data'}", f"--tmpdir={folder}"]
-        common = ["--no-defaults", *places, *user]
-        command = [install, *common, "--auth-root-authentication-method=normal"]
-        subprocess.run(command, check=True, capture_output=True)
+        common = [f"--datadir={folder / 'data'}", f"--tmpdir={folder}", *user]
+        subprocess.run([*make, *common], check=True, capture_output=True)
         log = open(folder / "log", "wb")
         self.folder, self.socket = folder, folder / "socket"
         options = ["--skip-networking", f"--socket={self.socket}", f"--pid-file={folder / 'pid'}"]
         unicode = ["--character-set-server=utf8mb4", "--collation-server=utf8mb4_unicode_ci"]
-        command = [server, *common, *options, *unicode]
+        command = [*server, *common, *options, *unicode]
         self.child = subprocess.Popen(command, stdout=log, stderr=log)
         _wait(self.socket, self.child, folder / "log")
 
@@ -107,6 +111,23 @@ class MariaDB:
         self.child.wait(timeout=30)
 
 
+class MySQL(MariaDB):
+    """The one that tests/databases.sh unpacks, with the loader and the libraries that it came with."""
+
+    def programs(self):
+        usr = Path(__file__).parents[2] / ".venvs/mysql/root/usr"
+        if not (usr / "sbin/mysqld").exists():
+            raise Missing("there is no MySQL here (tests/databases.sh brings it)")
+        libraries = usr / "lib/x86_64-linux-gnu"
+        server = [
+            str(libraries / "ld-linux-x86-64.so.2"), "--library-path", str(libraries),
+            str(usr / "sbin/mysqld"), "--no-defaults", f"--basedir={usr}", "--secure-file-priv=",
+            f"--lc-messages-dir={usr}/share/mysql", f"--plugin-dir={usr}/lib/mysql/plugin",
+            f"--character-sets-dir={usr}/share/mysql/charsets",
+        ]  # fmt: skip
+        return [*server, "--initialize-insecure"], [*server, "--mysqlx=OFF"]
+
+
 class SQLite:
     def __init__(self, folder):
         self.folder = folder
@@ -118,7 +139,7 @@ class SQLite:
         pass
 
 
-KINDS = {"sqlite": SQLite, "postgresql": Postgres, "mariadb": MariaDB}
+KINDS = {"sqlite": SQLite, "postgresql": Postgres, "mariadb": MariaDB, "mysql": MySQL}
 
 
 def _wait(path, child, log):

@@ -32,8 +32,8 @@ def why_not():
         return "booting a systemd needs root"
     if not shutil.which("systemd-nspawn") or not Path("/usr/lib/systemd/systemd").exists():
         return "there is no systemd-nspawn here"
-    trial = ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/run"]
-    if subprocess.run(trial, capture_output=True).returncode != 0:
+    trial = "mount -t tmpfs tmpfs /run && mount -t overlay overlay -o lowerdir=/run:/usr /mnt"
+    if subprocess.run(["unshare", "-m", "sh", "-c", trial], capture_output=True).returncode != 0:
         return "no mounts may be made here"
     return None
 

@@ -1,4 +1,4 @@
-"""The server beside a site on PostgreSQL and on MariaDB; and the tables that it makes alone there."""
+"""The server beside a site on PostgreSQL, MariaDB and MySQL; and the tables that it makes alone there."""
 
 import json
 import os
@@ -56,7 +56,10 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture(scope="module", params=["postgresql", "mariadb"])
+MYSQL = pytest.param("mysql", marks=pytest.mark.once)
+
+
+@pytest.fixture(scope="module", params=["postgresql", "mariadb", MYSQL])
 def server(request):
     # The path of a Unix socket must be short.
     folder = Path(tempfile.mkdtemp(prefix="djaffar-"))

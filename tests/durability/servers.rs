@@ -1,4 +1,4 @@
-//! PostgreSQL and MariaDB: the server or its database is killed at any moment, a commit's answer is
+//! PostgreSQL, MariaDB and MySQL: the server or its database is killed at any moment, a commit's answer is
 //! swallowed, tables are locked. Real servers, each in a folder of its own.
 
 use std::{
@@ -22,15 +22,16 @@ fn start(kind: Kind) -> Database {
     match kind {
         Kind::Postgres => Database::postgres(),
         Kind::Maria => Database::maria(&[]),
+        Kind::Mysql => Database::mysql(&[]),
     }
 }
 
-fn count(database: &Database, name: &str) -> usize {
+pub(super) fn count(database: &Database, name: &str) -> usize {
     database.sql(name, "SELECT count(*) FROM djaffar_activity").parse().unwrap()
 }
 
 /// Waits until all that the rigs had acknowledged is stored, or nothing more is, and compares.
-fn must_be_clean(rigs: &[&Rig], database: &Database, name: &str, what: &str) {
+pub(super) fn must_be_clean(rigs: &[&Rig], database: &Database, name: &str, what: &str) {
     let acknowledged: usize = rigs.iter().map(|rig| rig.fleet.count(Outcome::Acknowledged)).sum();
     let (mut rows, mut since) = (0, Instant::now());
     loop {
@@ -94,7 +95,8 @@ fn the_database_is_killed(kind: Kind) {
     let mut rig = Rig::new().on(&database.url(&name));
     rig.fleet.pause(Duration::from_millis(5));
     let server = rig.serve();
-    let kills = setting("SERVER_KILLS", 6);
+    // MySQL takes its time to come back.
+    let kills = setting("SERVER_KILLS", if kind == Kind::Mysql { 2 } else { 6 });
     let times: Vec<_> =
         (0..kills).map(|_| (rig.dice.millis(20, 900), rig.dice.millis(0, 300))).collect();
     rig.fleet.load(server.address, || {
@@ -116,6 +118,11 @@ fn the_database_is_killed_postgres() {
 #[test]
 fn the_database_is_killed_maria() {
     the_database_is_killed(Kind::Maria);
+}
+
+#[test]
+fn the_database_is_killed_on_mysql() {
+    the_database_is_killed(Kind::Mysql);
 }
 
 /// Two servers with a spool each, killed in turn; each finishes its own.
@@ -225,7 +232,7 @@ fn the_answer_to_a_commit_is_swallowed(kind: Kind) {
     // TLS would hide the commits.
     let plain = match kind {
         Kind::Postgres => "?sslmode=disable",
-        Kind::Maria => "?ssl-mode=DISABLED",
+        Kind::Maria | Kind::Mysql => "?ssl-mode=DISABLED",
     };
     let url = database.url_at(proxy.port, &name);
     let mut rig = Rig::new().with(&format!("--database={url}{plain}"));
@@ -249,6 +256,11 @@ fn the_answer_to_a_commit_is_swallowed_maria() {
     the_answer_to_a_commit_is_swallowed(Kind::Maria);
 }
 
+#[test]
+fn the_answer_to_a_commit_is_swallowed_on_mysql() {
+    the_answer_to_a_commit_is_swallowed(Kind::Mysql);
+}
+
 /// As long as it is locked, 204 goes on.
 fn the_table_is_locked(kind: Kind) {
     let database = start(kind);
@@ -261,7 +273,9 @@ fn the_table_is_locked(kind: Kind) {
         Kind::Postgres => format!(
             "BEGIN; LOCK TABLE djaffar_activity IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep({seconds}); COMMIT"
         ),
-        Kind::Maria => format!("LOCK TABLES djaffar_activity WRITE; SELECT sleep({seconds})"),
+        Kind::Maria | Kind::Mysql => {
+            format!("LOCK TABLES djaffar_activity WRITE; SELECT sleep({seconds})")
+        }
     };
     rig.load(&server, Duration::from_millis(200));
     let mut during = 0;

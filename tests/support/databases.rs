@@ -21,6 +21,7 @@ use tempfile::TempDir;
 pub(crate) enum Kind {
     Postgres,
     Maria,
+    Mysql,
 }
 
 /// A running server; killed when dropped.
@@ -35,9 +36,12 @@ pub(crate) struct Server {
     pub(crate) options: Vec<String>,
 }
 
-/// A folder that a server of another user can use; the path of a socket must be short.
-fn folder(kind: Kind) -> TempDir {
-    let folder = tempfile::Builder::new().prefix("djaffar-").tempdir_in("/tmp").unwrap();
+/// Where folders of servers are: the path of a socket must be short.
+const TEMPORARY: &str = "/tmp";
+
+/// A folder that a server of another user can use.
+fn folder(kind: Kind, parent: &Path) -> TempDir {
+    let folder = tempfile::Builder::new().prefix("djaffar-").tempdir_in(parent).unwrap();
     if kind == Kind::Postgres
         && let Some((user, group)) = postgres_user()
     {
@@ -90,16 +94,25 @@ fn free_port() -> u16 {
 impl Server {
     /// The newest PostgreSQL that is here.
     pub(crate) fn postgres() -> Server {
+        Server::postgres_in(Path::new(TEMPORARY), &[])
+    }
+
+    /// The same with its data below this folder.
+    pub(crate) fn postgres_in(parent: &Path, options: &[&str]) -> Server {
         let versions = postgres_versions();
         let debian = versions.iter().rfind(|bin| bin.starts_with("/usr/lib/postgresql"));
         let bin = debian.or(versions.last());
         let bin = bin.unwrap_or_else(|| panic!("no PostgreSQL: run ./test databases"));
-        Server::postgres_at(bin, &[])
+        Server::postgres_below(bin, options, parent)
     }
 
     /// The PostgreSQL of this folder, with more options.
     pub(crate) fn postgres_at(bin: &Path, options: &[&str]) -> Server {
-        let folder = folder(Kind::Postgres);
+        Server::postgres_below(bin, options, Path::new(TEMPORARY))
+    }
+
+    fn postgres_below(bin: &Path, options: &[&str], parent: &Path) -> Server {
+        let folder = folder(Kind::Postgres, parent);
         let data = folder.path().join("data");
         let made = as_postgres(&bin.join("initdb"))
             .args(["-U", "site", "-A", "trust", "-E", "UTF8", "--no-sync", "-D"])
@@ -113,11 +126,29 @@ impl Server {
 
     /// MariaDB.
     pub(crate) fn maria(options: &[&str]) -> Server {
-        let (folder, made) = make_maria();
+        Server::maria_in(Path::new(TEMPORARY), options)
+    }
+
+    /// The same with its data below this folder.
+    pub(crate) fn maria_in(parent: &Path, options: &[&str]) -> Server {
+        let (folder, made) = make_maria(parent);
         // On a machine that is busy, its own server may not be there in time.
-        let (folder, made) = if made.status.success() { (folder, made) } else { make_maria() };
+        let (folder, made) =
+            if made.status.success() { (folder, made) } else { make_maria(parent) };
         assert!(made.status.success(), "{made:?}");
         Server::begin(Kind::Maria, "/usr/sbin".into(), folder, options)
+    }
+
+    /// MySQL, where `./test` could have it.
+    pub(crate) fn mysql(options: &[&str]) -> Server {
+        let folder = folder(Kind::Mysql, Path::new(TEMPORARY));
+        let data = format!("--datadir={}", folder.path().join("data").display());
+        let mut command = mysqld(&mysql_root());
+        command.args(["--initialize-insecure", "--innodb-redo-log-capacity=8M", &data]);
+        command.args(root_option());
+        let made = command.output().unwrap_or_else(|error| panic!("{NO_MYSQL} ({error})"));
+        assert!(made.status.success(), "{made:?}");
+        Server::begin(Kind::Mysql, mysql_root(), folder, options)
     }
 
     fn begin(kind: Kind, programs: PathBuf, folder: TempDir, options: &[&str]) -> Server {
@@ -160,7 +191,8 @@ impl Server {
                 command.args(["-d", database.unwrap_or("postgres"), "-c", sql]);
                 command
             }
-            Kind::Maria => {
+            // MariaDB's client speaks with MySQL too.
+            Kind::Maria | Kind::Mysql => {
                 let mut command = Command::new("mariadb");
                 command.args(["--no-defaults", "-u", "root", "--batch", "--skip-column-names"]);
                 command.arg(format!("--socket={}", self.folder().join("socket").display()));
@@ -194,7 +226,7 @@ impl Server {
                 command.args(["-p", &self.port.to_string(), "-d", database]);
                 command
             }
-            Kind::Maria => {
+            Kind::Maria | Kind::Mysql => {
                 let mut command = Command::new("mariadb");
                 command.args(["--no-defaults", "--local-infile=1", "-u", "root"]);
                 command.arg(format!("--socket={}", self.folder().join("socket").display()));
@@ -235,7 +267,32 @@ impl Server {
     pub(crate) fn url_at(&self, port: u16, database: &str) -> String {
         match self.kind {
             Kind::Postgres => format!("postgres://site@127.0.0.1:{port}/{database}"),
-            Kind::Maria => format!("mysql://site@127.0.0.1:{port}/{database}"),
+            Kind::Maria | Kind::Mysql => format!("mysql://site@127.0.0.1:{port}/{database}"),
+        }
+    }
+
+    /// Makes a root of certificates (`root.crt`), one of it for a server called localhost and one for a
+    /// client (`server.crt`, `server.key`, `client…`), and a root that has nothing to do with them
+    /// (`other.crt`).
+    pub(crate) fn make_certificates(&self) {
+        let run = |arguments: &str| {
+            let mut command = Command::new("openssl");
+            let made =
+                command.args(arguments.split(' ')).current_dir(self.folder()).output().unwrap();
+            assert!(made.status.success(), "{made:?}");
+        };
+        for root in ["root", "other"] {
+            run(&format!(
+                "req -new -x509 -days 2 -nodes -subj /CN={root} -keyout {root}.key -out {root}.crt"
+            ));
+        }
+        fs::write(self.folder().join("names"), "subjectAltName=DNS:localhost\n").unwrap();
+        for (name, subject) in [("server", "localhost"), ("client", "site")] {
+            run(&format!("req -new -nodes -subj /CN={subject} -keyout {name}.key -out {name}.csr"));
+            run(&format!(
+                "x509 -req -in {name}.csr -days 2 -CA root.crt -CAkey root.key -CAcreateserial \
+                 -extfile names -out {name}.crt"
+            ));
         }
     }
 
@@ -274,6 +331,15 @@ impl Server {
         }
     }
 
+    /// Starts it again where it has ended by itself.
+    pub(crate) fn start_if_gone(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            self.kill();
+            self.start();
+        }
+        self.wait();
+    }
+
     /// Starts it again.
     pub(crate) fn start(&mut self) {
         self.child = spawn(self.kind, &self.programs, self.folder.path(), self.port, &self.options);
@@ -295,8 +361,8 @@ fn is_alive(process: rustix::process::Pid) -> bool {
 }
 
 /// A folder with the tables of a new MariaDB.
-fn make_maria() -> (TempDir, std::process::Output) {
-    let folder = folder(Kind::Maria);
+fn make_maria(parent: &Path) -> (TempDir, std::process::Output) {
+    let folder = folder(Kind::Maria, parent);
     let made = Command::new("mariadb-install-db")
         .args(["--no-defaults", "--auth-root-authentication-method=normal"])
         .arg(format!("--datadir={}", folder.path().join("data").display()))
@@ -305,6 +371,29 @@ fn make_maria() -> (TempDir, std::process::Output) {
         .output()
         .unwrap_or_else(|error| panic!("no MariaDB ({error}): run ./test databases"));
     (folder, made)
+}
+
+const NO_MYSQL: &str = "no MySQL: run ./test databases";
+
+/// Where `./test` has put a MySQL, with the libraries of its own distribution.
+fn mysql_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".venvs/mysql/root")
+}
+
+/// Its server, by the loader that it came with.
+fn mysqld(root: &Path) -> Command {
+    let usr = root.join("usr");
+    let libraries = usr.join("lib/x86_64-linux-gnu");
+    let option = |name: &str, path: &str| format!("--{name}={}", usr.join(path).display());
+    let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
+    command.arg("--library-path").arg(&libraries).arg(usr.join("sbin/mysqld"));
+    command.args(["--no-defaults", "--secure-file-priv=", &option("basedir", "")]);
+    command.args([
+        &option("lc-messages-dir", "share/mysql"),
+        &option("plugin-dir", "lib/mysql/plugin"),
+    ]);
+    command.arg(option("character-sets-dir", "share/mysql/charsets"));
+    command
 }
 
 fn root_option() -> Option<&'static str> {
@@ -321,9 +410,17 @@ fn spawn(kind: Kind, programs: &Path, folder: &Path, port: u16, options: &[Strin
             command.arg(folder);
             command
         }
-        Kind::Maria => {
-            let mut command = Command::new(programs.join("mariadbd"));
-            command.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
+        Kind::Maria | Kind::Mysql => {
+            let mut command = match kind {
+                Kind::Mysql => mysqld(programs),
+                _ => Command::new(programs.join("mariadbd")),
+            };
+            if kind == Kind::Maria {
+                command.arg("--no-defaults");
+            } else {
+                command.arg("--mysqlx=OFF");
+            }
+            command.arg(format!("--datadir={}", data.display()));
             // A MariaDB that starts deletes the temporary tables of all others that share its folder.
             command.arg(format!("--tmpdir={}", folder.display()));
             command.args(root_option()).arg(format!("--port={port}"));

@@ -269,7 +269,9 @@ fn sort(code: u16, state: &str, text: String) -> (Error, bool) {
         // Locks, and transactions that met: the connection is fine.
         (1205 | 1213, _) => (Error::Unavailable(text), false),
         // What a row says, a rule or a trigger of the table does not take.
-        (1366 | 1292 | 1406 | 1264 | 3140 | 4025 | 3819, _) => (Error::Rejected(text), false),
+        (1366 | 1292 | 1406 | 1264 | 3140 | 3819 | 3854 | 3988 | 4025, _) => {
+            (Error::Rejected(text), false)
+        }
         (_, state) if ["22", "23", "45"].iter().any(|class| state.starts_with(class)) => {
             (Error::Rejected(text), false)
         }
@@ -299,6 +301,7 @@ mod tests {
             (1366, "HY000", "never", false),
             (1406, "22001", "never", false),
             (1644, "45000", "never", false),
+            (3988, "HY000", "never", false),
             (4025, "23000", "never", false),
             (1048, "23000", "tables", false),
             (1146, "42S02", "tables", false),

@@ -90,7 +90,7 @@ impl Mover for Mysql {
         let Self { link, moments, known, .. } = self;
         link.with(|connection| {
             let (keys, packet) = (shape.keys, shape.packet);
-            let rows = Rows { moments, keys, known, way: Way::Either, packet };
+            let rows = Rows { moments, keys, known, way: Way::Either, look: true, packet };
             let mut transaction = connection.start_transaction(TxOpts::default())?;
             let stored = take(&mut transaction, rows, (load, shape.native_uuid))?;
             transaction.commit()?;

@@ -1,21 +1,22 @@
-//! What is MySQL's and MariaDB's own: types, character sets, several servers; and that it conforms.
+//! What is MySQL's and MariaDB's own: types, character sets, several servers; and that both conform.
+//! A test whose name ends in `on_mysql` needs a MySQL, the others a MariaDB.
 
 use jiff::tz::TimeZone;
 use uuid::Uuid;
 
 use super::*;
 use crate::store::conformance::{self, activity};
-use crate::store::servers::Server as Maria;
+use crate::store::servers::Server as Machine;
 use crate::store::{Cursor, Key, TokenKey, TokenRow, UserRow, Users};
 
 /// Without the wait for the disk, which is the machine's.
-const QUICK: &[&str] = &["--innodb-flush-log-at-trx-commit=0"];
+const QUICK: &[&str] = &["--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"];
 
-fn open(server: &Maria, name: &str, settings: Settings) -> MysqlDatabase {
+fn open(server: &Machine, name: &str, settings: Settings) -> MysqlDatabase {
     MysqlDatabase::new(&server.url(name), settings).unwrap()
 }
 
-fn migrated(server: &Maria, settings: Settings) -> (String, MysqlDatabase) {
+fn migrated(server: &Machine, settings: Settings) -> (String, MysqlDatabase) {
     let name = server.create();
     let database = open(server, &name, settings);
     database.migrate().unwrap();
@@ -34,49 +35,40 @@ fn batch(activities: &[Activity], spool: u128, position: u64) -> Batch<'_> {
 
 #[test]
 fn conforms_on_maria() {
-    let server = Maria::maria(QUICK);
+    let server = Machine::maria(QUICK);
     println!("MariaDB {}", server.client("SELECT version()", None).unwrap());
     conformance::all(|| Box::new(migrated(&server, Settings::default()).1));
     conformance::all(|| Box::new(migrated(&server, local()).1));
 }
 
+/// All in one: a new MySQL takes ten seconds.
+#[test]
+fn all_of_it_on_mysql() {
+    let mut server = Machine::mysql(QUICK);
+    println!("MySQL {}", server.client("SELECT version()", None).unwrap());
+    conformance::all(|| Box::new(migrated(&server, Settings::default()).1));
+    two_servers_with_the_same_events_at_the_same_time(&server);
+    assert_eq!(ids_that_are_kept(&server), 64);
+    what_it_is_like_and_what_to_do(&server, "MyISAM");
+    let name = "Jeff".to_owned();
+    let column = ("varchar(150) COLLATE utf8mb4_0900_ai_ci", name.clone(), name);
+    users_of_another_model_and_their_tokens(&server, column);
+    // It is killed: what it has committed must be on its disk.
+    let sql = "SET GLOBAL innodb_flush_log_at_trx_commit = 1; SET GLOBAL sync_binlog = 1";
+    server.client(sql, None).unwrap();
+    server.options.clear();
+    passwords_and_tls(&mut server);
+    outages_are_waited_for_and_end(server);
+}
+
 #[test]
 fn two_servers_with_the_same_events_at_the_same_time_on_maria() {
-    let server = Maria::maria(QUICK);
-    let (name, database) = migrated(&server, Settings::default());
-    let event = |number: u32| Activity {
-        event_id: Some(Uuid::from_u128(u128::from(number))),
-        ..activity(number)
-    };
-    // The same sessions and events, in opposite orders, again and again.
-    std::thread::scope(|scope| {
-        for writer in 0..4_u32 {
-            let database = &database;
-            scope.spawn(move || {
-                let mut store = database.store();
-                for round in 0..20_u32 {
-                    let mut activities: Vec<_> =
-                        (0..200).map(|number| event(round * 150 + number)).collect();
-                    for (number, activity) in (0_u32..).zip(&mut activities) {
-                        if let Some(session) = &mut activity.session {
-                            session.key = format!("{:032}", number % 50);
-                        }
-                    }
-                    if writer % 2 == 1 {
-                        activities.reverse();
-                    }
-                    let batch = batch(&activities, u128::from(writer), u64::from(round) + 1);
-                    let mut result = store.write(&batch);
-                    // What the drain does.
-                    while let Err(Error::Unavailable(text)) = &result {
-                        println!("{text}");
-                        result = store.write(&batch);
-                    }
-                    result.unwrap();
-                }
-            });
-        }
-    });
+    two_servers_with_the_same_events_at_the_same_time(&Machine::maria(QUICK));
+}
+
+fn two_servers_with_the_same_events_at_the_same_time(server: &Machine) {
+    let (name, database) = migrated(server, Settings::default());
+    conformance::several_writers_of_the_same_events(&database);
     let found =
         server.sql(&name, "SELECT count(*), count(DISTINCT event_id) FROM djaffar_activity");
     assert_eq!(found, "3050\t3050");
@@ -85,8 +77,11 @@ fn two_servers_with_the_same_events_at_the_same_time_on_maria() {
 
 #[test]
 fn ids_that_maria_does_not_take() {
-    let server = Maria::maria(QUICK);
-    let (name, database) = migrated(&server, Settings::default());
+    assert_eq!(ids_that_are_kept(&Machine::maria(QUICK)), 48);
+}
+
+fn ids_that_are_kept(server: &Machine) -> usize {
+    let (name, database) = migrated(server, Settings::default());
     let mut store = database.store();
     let event = |number, id| Activity { event_id: Some(id), ..activity(number) };
     // Each version with several variants.
@@ -99,14 +94,18 @@ fn ids_that_maria_does_not_take() {
     assert_eq!(store.write(&batch(&activities, 1, 2)), Ok(0));
     let stored = database.history().after(0, 100).unwrap();
     let kept = stored.iter().zip(&activities).filter(|(row, it)| row.event_id == it.event_id);
-    assert_eq!(kept.count(), 48);
+    let kept = kept.count();
     assert_eq!(server.sql(&name, "SELECT count(DISTINCT event_id) FROM djaffar_activity"), "64");
+    kept
 }
 
 #[test]
 fn what_maria_is_like_and_what_to_do() {
-    let server = Maria::maria(QUICK);
-    let (name, database) = migrated(&server, local());
+    what_it_is_like_and_what_to_do(&Machine::maria(QUICK), "Aria");
+}
+
+fn what_it_is_like_and_what_to_do(server: &Machine, engine: &str) {
+    let (name, database) = migrated(server, local());
     database.store().write(&batch(&[activity(0)], 1, 1)).unwrap();
     let dates = server.sql(&name, "SELECT date, received_at FROM djaffar_activity");
     assert_eq!(dates, "2016-12-29 07:35:21.571006\t2016-12-29 01:35:22.571006");
@@ -114,22 +113,20 @@ fn what_maria_is_like_and_what_to_do() {
         Err(Error::Schema(text)) => assert!(text.contains(want), "{text}"),
         other => panic!("{other:?}, not {want}"),
     };
-    server.sql(&name, "ALTER TABLE djaffar_activity ENGINE = Aria");
-    schema(database.check(), "djaffar_activity is in Aria");
+    server.sql(&name, &format!("ALTER TABLE djaffar_activity ENGINE = {engine}"));
+    schema(database.check(), &format!("djaffar_activity is in {engine}"));
     server.sql(&name, "ALTER TABLE djaffar_activity ENGINE = InnoDB");
     server.sql(&name, "ALTER TABLE djaffar_activity CONVERT TO CHARACTER SET utf8mb3");
     schema(database.check(), "CONVERT TO CHARACTER SET utf8mb4");
     // Altered later: the row is refused, and goes to quarantine.
     let smile = Activity { path: "/\u{1F600}".into(), ..activity(1) };
     let mut store = database.store();
-    assert!(matches!(store.write(&batch(&[smile], 1, 2)), Err(Error::Rejected(_))));
+    let refused = store.write(&batch(&[smile], 1, 2));
+    assert!(matches!(refused, Err(Error::Rejected(_))), "{refused:?}");
     assert_eq!(store.write(&batch(&[activity(1)], 1, 2)), Ok(1));
-    schema(open(&server, "nowhere", Settings::default()).check(), "CREATE it");
+    schema(open(server, "nowhere", Settings::default()).check(), "CREATE it");
     let empty = server.create();
-    schema(open(&server, &empty, Settings::default()).check(), "djaffar migrate");
-    server.sql(&name, "SET GLOBAL read_only = 1");
-    // The tests' user may write all the same: so a trigger.
-    server.sql(&name, "SET GLOBAL read_only = 0");
+    schema(open(server, &empty, Settings::default()).check(), "djaffar migrate");
     server.sql(
         &name,
         "CREATE TRIGGER picky BEFORE INSERT ON djaffar_activity FOR EACH ROW \
@@ -141,13 +138,16 @@ fn what_maria_is_like_and_what_to_do() {
 
 #[test]
 fn outages_of_maria_are_waited_for_and_end() {
-    let mut server = Maria::maria(&[]);
+    outages_are_waited_for_and_end(Machine::maria(&[]));
+}
+
+fn outages_are_waited_for_and_end(mut server: Machine) {
     let (name, database) = migrated(&server, Settings::default());
     let (mut store, mut directory) = (database.store(), database.directory());
     assert_eq!(store.write(&batch(&[activity(1)], 1, 1)), Ok(1));
     assert_eq!(directory.session("a"), Ok(None));
     // Its connections are closed behind our back: nobody notices.
-    server.client("KILL USER 'site'@'127.0.0.1'", None).unwrap();
+    close_all(&server);
     assert_eq!(store.write(&batch(&[activity(2)], 1, 2)), Ok(1));
     assert_eq!(directory.session("a"), Ok(None));
     server.kill();
@@ -158,12 +158,24 @@ fn outages_of_maria_are_waited_for_and_end() {
     assert_eq!(server.sql(&name, "SELECT count(*) FROM djaffar_activity"), "3");
 }
 
+/// Closes the connections of the tests' user.
+fn close_all(server: &Machine) {
+    let sql = "SELECT id FROM information_schema.processlist WHERE user = 'site'";
+    for id in server.client(sql, None).unwrap().lines() {
+        server.client(&format!("KILL {id}"), None).unwrap();
+    }
+}
+
 #[test]
 fn users_of_another_model_and_their_tokens_on_maria() {
-    let server = Maria::maria(QUICK);
+    let id = Uuid::from_u128(0xabc).to_string();
+    users_of_another_model_and_their_tokens(&Machine::maria(QUICK), ("uuid", id.clone(), id));
+}
+
+fn users_of_another_model_and_their_tokens(server: &Machine, its_own: (&str, String, String)) {
     let id = Uuid::from_u128(0xabc);
     for (kind, held, key) in [
-        ("uuid", id.to_string(), id.to_string()),
+        its_own,
         ("char(32)", id.simple().to_string(), id.to_string()),
         ("varchar(20)", "Jeff".into(), "Jeff".into()),
     ] {
@@ -186,7 +198,7 @@ fn users_of_another_model_and_their_tokens_on_maria() {
             ),
         );
         let users = Users { table: "people `x`".into(), id: "uid".into(), ..Users::default() };
-        let database = open(&server, &name, Settings { users, ..Settings::default() });
+        let database = open(server, &name, Settings { users, ..Settings::default() });
         database.migrate().unwrap();
         let row = UserRow { id: key.clone(), password: "hash".into(), is_active: true };
         let mut directory = database.directory();
@@ -216,7 +228,7 @@ fn users_of_another_model_and_their_tokens_on_maria() {
 fn a_door_closes_behind_those_who_are_inside_on_maria() {
     use crate::store::Door;
     use std::time::{Duration, Instant};
-    let server = Maria::maria(&[]);
+    let server = Machine::maria(&[]);
     let (name, database) = migrated(&server, Settings::default());
     database.mover().set_door(Door::Open).unwrap();
     let begun = Instant::now();
@@ -235,4 +247,73 @@ fn a_door_closes_behind_those_who_are_inside_on_maria() {
         slow.join().unwrap();
     });
     assert!(database.store().write(&batch(&[activity(1)], 1, 1)).is_err());
+}
+
+/// Gives the server certificates of the tests' own, and users who must encrypt.
+fn secure(server: &mut Machine) {
+    server.make_certificates();
+    let folder = server.folder().display().to_string();
+    server.kill();
+    for (name, file) in [("ca", "root.crt"), ("cert", "server.crt"), ("key", "server.key")] {
+        server.options.push(format!("--ssl-{name}={folder}/{file}"));
+    }
+    server.start();
+    for sql in [
+        "CREATE USER secret@127.0.0.1 IDENTIFIED BY 'ge:h/eim' REQUIRE SSL",
+        "CREATE USER mutual@127.0.0.1 REQUIRE X509",
+        "GRANT ALL ON *.* TO secret@127.0.0.1",
+        "GRANT ALL ON *.* TO mutual@127.0.0.1",
+    ] {
+        server.client(sql, None).unwrap();
+    }
+}
+
+fn passwords_and_tls(server: &mut Machine) {
+    let name = migrated(server, Settings::default()).0;
+    secure(server);
+    let folder = server.folder().display().to_string();
+    // What the connection is encrypted with, as the server says.
+    let cipher = |user: &str, host: &str, options: &str, password: Option<&str>| {
+        let url = format!("mysql://{user}@{host}:{}/{name}?{options}", server.port);
+        let password = password.map(|text| crate::store::Password(text.into()));
+        let database = MysqlDatabase::new(&url, Settings { password, ..Settings::default() });
+        let database = database.unwrap();
+        let asked = Link::new(&database.server, WRITER).with(|connection| {
+            let row = connection.query_first("SHOW STATUS LIKE 'Ssl_cipher'")?;
+            Ok(row.map(|(_, cipher): (String, String)| cipher).unwrap_or_default())
+        });
+        assert!(!format!("{asked:?} {database:?}").contains("ge:h"), "{asked:?}");
+        asked.map_err(|error| error.to_string())
+    };
+    let encrypted = |found: Result<String, String>| found.is_ok_and(|name| !name.is_empty());
+    let refused = |found: Result<String, String>, want: &str| match found {
+        Err(error) => assert!(error.contains(want), "{error}"),
+        Ok(cipher) => panic!("taken, with {cipher:?}"),
+    };
+    let root = format!("ssl-ca={folder}/root.crt");
+    let other = format!("ssl-ca={folder}/other.crt");
+    let (good, file) = ("secret:ge%3Ah%2Feim", Some("ge:h/eim"));
+    assert_eq!(cipher("site", "127.0.0.1", "ssl-mode=DISABLED", None), Ok(String::new()));
+    for options in ["", "ssl-mode=PREFERRED", "ssl-mode=REQUIRED"] {
+        assert!(encrypted(cipher(good, "127.0.0.1", options, None)), "{options}");
+    }
+    let mode = |mode: &str, ca: &str| format!("ssl-mode={mode}&{ca}");
+    // A chain that is right will do, under whatever name.
+    assert!(encrypted(cipher("secret", "127.0.0.1", &mode("VERIFY_CA", &root), file)));
+    assert!(encrypted(cipher("secret", "localhost", &mode("VERIFY_IDENTITY", &root), file)));
+    refused(cipher("secret", "127.0.0.1", &mode("VERIFY_IDENTITY", &root), file), "certificate");
+    refused(cipher("secret", "localhost", &mode("VERIFY_CA", &other), file), "certificate");
+    refused(cipher("secret", "localhost", &mode("VERIFY_IDENTITY", &other), file), "certificate");
+    refused(cipher("secret", "localhost", "ssl-mode=VERIFY_IDENTITY", file), "certificate");
+    refused(cipher("secret", "127.0.0.1", "ssl-mode=DISABLED", file), "Access denied");
+    refused(cipher("secret", "127.0.0.1", "", Some("wrong")), "Access denied");
+    // Who must show a certificate.
+    let ours = format!("{root}&ssl-cert={folder}/client.crt&ssl-key={folder}/client.key");
+    assert!(encrypted(cipher("mutual", "localhost", &mode("VERIFY_IDENTITY", &ours), None)));
+    refused(cipher("mutual", "localhost", &mode("VERIFY_IDENTITY", &root), None), "Access denied");
+}
+
+#[test]
+fn passwords_and_tls_on_maria() {
+    passwords_and_tls(&mut Machine::maria(&[]));
 }

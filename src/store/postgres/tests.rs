@@ -58,39 +58,7 @@ fn dates_without_use_tz_are_those_that_django_reads() {
 fn two_servers_with_the_same_events_at_the_same_time() {
     let server = Postgres::postgres();
     let (name, database) = migrated(&server, Settings::default());
-    let event = |number: u32| Activity {
-        event_id: Some(Uuid::from_u128(u128::from(number))),
-        ..activity(number)
-    };
-    // The same sessions and events, in opposite orders, again and again.
-    std::thread::scope(|scope| {
-        for writer in 0..4_u32 {
-            let database = &database;
-            scope.spawn(move || {
-                let mut store = database.store();
-                for round in 0..20_u32 {
-                    let mut activities: Vec<_> =
-                        (0..200).map(|number| event(round * 150 + number)).collect();
-                    for (number, activity) in (0_u32..).zip(&mut activities) {
-                        if let Some(session) = &mut activity.session {
-                            session.key = format!("{:032}", number % 50);
-                        }
-                    }
-                    if writer % 2 == 1 {
-                        activities.reverse();
-                    }
-                    let batch = batch(&activities, u128::from(writer), u64::from(round) + 1);
-                    let mut result = store.write(&batch);
-                    // What the drain does.
-                    while let Err(Error::Unavailable(text)) = &result {
-                        println!("{text}");
-                        result = store.write(&batch);
-                    }
-                    result.unwrap();
-                }
-            });
-        }
-    });
+    conformance::several_writers_of_the_same_events(&database);
     let found =
         server.sql(&name, "SELECT count(*), count(DISTINCT event_id) FROM djaffar_activity");
     assert_eq!(found, "3050|3050");
@@ -232,22 +200,14 @@ fn outages_are_waited_for_and_end() {
     assert!(matches!(&refused, Err(Error::Rejected(text)) if text.contains("not this one")));
 }
 
-/// A certificate for localhost and the root that signed it.
-fn make_certificate(server: &Postgres) {
+/// Where the server wants them: its own, in its folder of data.
+fn put_certificates(server: &Postgres) {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-    let (data, folder) = (server.folder().join("data"), server.folder());
-    let run = |arguments: &str| {
-        let mut command = std::process::Command::new("openssl");
-        let made = command.args(arguments.split(' ')).current_dir(folder).output().unwrap();
-        assert!(made.status.success(), "{made:?}");
-    };
-    run("req -new -x509 -days 2 -nodes -subj /CN=root -keyout root.key -out root.crt");
-    run("req -new -nodes -subj /CN=localhost -keyout data/server.key -out server.csr");
-    std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
-    run("x509 -req -in server.csr -days 2 -CA root.crt -CAkey root.key -CAcreateserial \
-         -extfile names -out data/server.crt");
-    for file in ["server.key", "server.crt"] {
-        let owner = data.metadata().unwrap();
+    server.make_certificates();
+    let data = server.folder().join("data");
+    let owner = data.metadata().unwrap();
+    for file in ["server.key", "server.crt", "root.crt"] {
+        std::fs::copy(server.folder().join(file), data.join(file)).unwrap();
         chown(data.join(file), Some(owner.uid()), Some(owner.gid())).unwrap();
         let mode = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(data.join(file), mode).unwrap();
@@ -259,16 +219,20 @@ fn passwords_and_tls() {
     let mut server = Postgres::postgres();
     let (name, _) = migrated(&server, Settings::default());
     let data = server.folder().join("data");
-    make_certificate(&server);
+    put_certificates(&server);
     server.sql("postgres", "ALTER USER site PASSWORD 'ge:h/eim'");
     std::fs::write(
         data.join("pg_hba.conf"),
-        "hostssl all site 127.0.0.1/32 scram-sha-256\nhostnossl all all 127.0.0.1/32 reject\n\
+        "hostssl all mutual 127.0.0.1/32 cert map=certificates\n\
+         hostssl all site 127.0.0.1/32 scram-sha-256\nhostnossl all all 127.0.0.1/32 reject\n\
          local all all trust\n",
     )
     .unwrap();
+    std::fs::write(data.join("pg_ident.conf"), "certificates site mutual\n").unwrap();
+    server.sql("postgres", "CREATE ROLE mutual SUPERUSER LOGIN");
     server.kill();
-    server.options = vec!["-c".into(), "ssl=on".into()];
+    let ours = ["-c", "ssl=on", "-c", "ssl_ca_file=root.crt"];
+    server.options = ours.map(str::to_owned).to_vec();
     let root = server.folder().join("root.crt");
     let socket = server.folder().to_owned();
     server.start_unasked();
@@ -297,6 +261,13 @@ fn passwords_and_tls() {
         assert!(error.contains(want), "{error}");
     };
     refused(&url("site", "127.0.0.1", &full), file, "certificate");
+    let folder = socket.display();
+    let other = format!("?sslmode=verify-ca&sslrootcert={folder}/other.crt");
+    refused(&url("site", "localhost", &other), file, "certificate");
+    // Who shows a certificate needs no password.
+    let shown = format!("{full}&sslcert={folder}/client.crt&sslkey={folder}/client.key");
+    assert_eq!(owner(&url("mutual", "localhost", &shown), None), ok);
+    refused(&url("mutual", "localhost", &full), None, "client certificate");
     refused(&url("site", "localhost", "?sslmode=verify-full"), file, "certificate");
     refused(&url("site", "localhost", "?sslmode=disable"), file, "rejects connection");
     refused(&url("site:wrong", "localhost", ""), None, "password authentication failed");

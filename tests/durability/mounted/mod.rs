@@ -1,5 +1,6 @@
 //! Disks of their own: power cuts and full disks.
 
+mod database;
 mod disk;
 
 use std::{
