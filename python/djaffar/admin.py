@@ -8,6 +8,7 @@ from django.db import router
 from django.db.models import QuerySet
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from djaffar.admin_filters import BehindDate, BehindKey, Days, UserFilter, text_filter
@@ -47,8 +48,8 @@ class ActivityAdmin(ReadOnly):
         return f"{row.name} {row.path}".strip()
 
     @admin.display(description=_("date"))
-    def when(self, activity: Activity) -> str | None:
-        return moment(activity.date)
+    def when(self, activity: Activity) -> str:
+        return format_html('<span class="nowrap">{}</span>', moment(activity.date))
 
     @admin.display(description=_("received at"))
     def received(self, activity: Activity) -> str | None:

@@ -36,6 +36,11 @@ class _ForwardOrNone(ForwardManyToOneDescriptor):
             rows = rows.using(router.db_for_read(rows.model))
         return rows
 
+    def get_prefetch_querysets(self, instances: Any, querysets: Any = None) -> Any:
+        # Before 6.1 Django asks for the rows without an instance here.
+        found = querysets or [self.get_queryset(instance=instances[0])]
+        return super().get_prefetch_querysets(instances, found)
+
     def __get__(self, instance: models.Model | None, cls: Any = None) -> Any:
         try:
             return super().__get__(instance, cls)

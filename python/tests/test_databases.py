@@ -81,6 +81,7 @@ for alias in ("default", "history"):
     user = User.objects.using(alias).create(pk=1, username="jeff")
     date = datetime(2026, 1, 1, tzinfo=timezone.utc)
     Activity.objects.using(alias).create(date=date, path="/", user_id=1)
+    assert Activity.objects.using(alias).get().user._state.db == alias
 User.objects.using("history").get().delete()
 for alias in ("default", "history"):
     left[alias] = list(Activity.objects.using(alias).values_list("user", flat=True))
