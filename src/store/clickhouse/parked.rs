@@ -260,7 +260,8 @@ impl Worker {
         let mut tried = true;
         if !parcel.part.asked {
             let wanted: HashSet<Uuid> = parcel.events()?.into_iter().collect();
-            let known = if wanted.is_empty() { Vec::new() } else { shard.known(&wanted).await? };
+            let known =
+                if wanted.is_empty() { Vec::new() } else { shard.known_surely(&wanted).await? };
             parcel = parcel.asked(&known.into_iter().collect())?;
             // From here on it cannot change: what is asked later would find the block itself.
             self.parking.park(place, &parcel.encode())?;

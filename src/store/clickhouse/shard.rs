@@ -3,7 +3,7 @@
 //! A block is tried again until a server says that it has it, also when an earlier try may have
 //! come through. How the server knows it again depends on what it can ([`Guard`]).
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -143,9 +143,23 @@ impl Shard {
     }
 
     /// Which of these event_ids it has.
-    pub(super) async fn known(
+    pub(super) async fn known(&mut self, wanted: &HashSet<Uuid>) -> Result<Vec<Uuid>, Error> {
+        self.ask_known(wanted, false).await
+    }
+
+    /// The same of a replica that has fetched all from the others, which may take long after they were
+    /// away.
+    pub(super) async fn known_surely(
         &mut self,
-        wanted: &std::collections::HashSet<Uuid>,
+        wanted: &HashSet<Uuid>,
+    ) -> Result<Vec<Uuid>, Error> {
+        self.ask_known(wanted, true).await
+    }
+
+    async fn ask_known(
+        &mut self,
+        wanted: &HashSet<Uuid>,
+        surely: bool,
     ) -> Result<Vec<Uuid>, Error> {
         let sql = format!(
             "SELECT DISTINCT event_id FROM {} WHERE event_id IN (SELECT event_id FROM wanted) \
@@ -159,7 +173,16 @@ impl Shard {
                 .with("wanted_structure", "event_id UUID")
                 .with("wanted_format", "Native")
                 .table("wanted", &block);
-            match within(self.patience, self.replica()?.link.ask(ask)).await {
+            let (patience, event, activity) =
+                (self.patience, self.event.clone(), self.activity.clone());
+            let replica = self.replica()?;
+            let answer = within(patience, async {
+                if surely && replica.talents(&activity).await?.replicated {
+                    replica.must_have_all(&event).await?;
+                }
+                replica.link.ask(ask).await
+            });
+            match answer.await {
                 Ok(answer) => {
                     let (mut rows, mut found) = (Rows(&answer), Vec::new());
                     while !rows.is_empty() {
@@ -277,20 +300,27 @@ impl Replica {
             )));
         }
         if talents.replicated && age(stamp) > LATE {
-            let sql = format!(
-                "SELECT toUInt64(is_readonly + inserts_in_queue) FROM system.replicas \
-                 WHERE database = currentDatabase() AND table = '{table}' FORMAT RowBinary"
-            );
-            if Rows(&self.link.ask(Ask::query(sql)).await?).u64()? != 0 {
-                return Err(Error::Unavailable(format!(
-                    "ClickHouse at {} has not fetched everything from its replicas yet, and batch \
-                     {} may be among it",
-                    self.link.host(),
-                    stamp.batch
-                )));
-            }
+            self.must_have_all(table).await?;
         }
         Ok(false)
+    }
+
+    /// An error where other replicas have rows of this table that it lacks.
+    async fn must_have_all(&mut self, table: &str) -> Result<(), Error> {
+        // Nothing was ever logged where both are 0.
+        let sql = format!(
+            "SELECT toUInt64(is_readonly + inserts_in_queue \
+             + (log_max_index > 0 AND log_pointer <= log_max_index)) FROM system.replicas \
+             WHERE database = currentDatabase() AND table = '{table}' FORMAT RowBinary"
+        );
+        if Rows(&self.link.ask(Ask::query(sql)).await?).u64()? != 0 {
+            return Err(Error::Unavailable(format!(
+                "ClickHouse at {} has not fetched all of {table} from its replicas yet, and what is \
+                 asked for may be among it",
+                self.link.host()
+            )));
+        }
+        Ok(())
     }
 
     async fn insert(
