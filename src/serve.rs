@@ -99,6 +99,10 @@ pub fn check(config: &Config) -> Result<(), Failure> {
     };
     site::check_credentials(config, secrets.as_ref())?;
     println!("sessions ({}) and tokens: can be read", config.session_engine);
+    match Spool::check(&config.spool)? {
+        true => println!("spool: can be written"),
+        false => println!("spool: none yet; `djaffar serve` makes it"),
+    }
     if config.trusted_proxy.is_empty() && !config.listen.ip().is_loopback() {
         println!("trusted_proxy: none; behind a proxy every activity has the proxy's address");
     }

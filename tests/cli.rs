@@ -186,8 +186,17 @@ fn options_are_printed_and_checked() {
     let mut command = site.command();
     command.env("DJAFFAR_SECRET_KEY", "do-not-show-me").args(["config", "print"]);
     assert!(!stdout(&command.output().unwrap()).contains("do-not-show-me"));
-    assert!(stdout(&site.djaffar(&["config", "check"])).contains("good"));
+    let checked = stdout(&site.djaffar(&["config", "check"]));
+    assert!(checked.contains("good") && checked.contains("spool: none yet"), "{checked}");
     assert!(!site.path("djaffar.sqlite3").exists(), "checking changes nothing");
+    assert!(!site.path("djaffar-spool").exists(), "checking changes nothing");
+    fs::create_dir(site.path("spool")).unwrap();
+    let checked = stdout(&site.djaffar(&["config", "check", "--spool=spool"]));
+    assert!(checked.contains("spool: can be written"), "{checked}");
+    // A file is none, nor is there any room below one.
+    for place in ["djaffar.toml", "djaffar.toml/spool"] {
+        fails(&site.djaffar(&["config", "check", "--spool", place]), 74, "cannot");
+    }
     fs::write(site.path("djaffar.toml"), "thread = 3").unwrap();
     fails(&site.djaffar(&["config", "check"]), 78, "thread");
     fails(&site.djaffar(&["config", "check", "--threads=x"]), 2, "threads");

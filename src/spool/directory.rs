@@ -10,12 +10,23 @@ use std::{
 };
 
 use rustix::{
-    fs::{FlockOperation, flock},
+    fs::{Access, FlockOperation, access, flock},
     io::Errno,
 };
 use uuid::Uuid;
 
 use super::{Error, segment::Segment};
+
+/// Whether a spool could be opened here: its directory, or the nearest there is above it, may be
+/// written. `false`: there is none yet.
+pub(super) fn check(path: &Path) -> Result<bool, Error> {
+    let found = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new(""));
+    let found = if found.as_os_str().is_empty() { Path::new(".") } else { found };
+    // Listing it says whether it is a directory at all.
+    std::fs::read_dir(found).map_err(Error::io("list", found))?;
+    access(found, Access::WRITE_OK | Access::EXEC_OK).map_err(Error::io("write into", found))?;
+    Ok(found == path)
+}
 
 /// The open directory.
 #[derive(Debug)]

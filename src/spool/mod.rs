@@ -140,7 +140,7 @@
 //! full; then it is unlinked and the directory synced, and only then may its cursor be forgotten.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -268,6 +268,16 @@ impl Spool {
     /// and [`Error::Io`] may pass.
     pub fn open(options: Options) -> Result<(Spool, Vec<Lane>, Reader), Error> {
         open::open(options)
+    }
+
+    /// Whether one could be opened here; nothing is changed. `false`: there is none yet, and it
+    /// would be made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]: it is no directory, or may not be written.
+    pub fn check(path: &Path) -> Result<bool, Error> {
+        directory::check(path)
     }
 
     /// How it stands.

@@ -7,7 +7,8 @@
 //! The harness itself is tried on [`mutant`]s: builds that break one promise on purpose.
 //!
 //! `KILLS`, `SERVER_KILLS`, `CUTS` and `SEED` in the environment: more kills (of the
-//! server beside SQLite; of it or the database elsewhere), more power cuts, the same moments.
+//! server beside SQLite; of it or the database elsewhere), more power cuts, the same moments. `LOCKED_SECONDS`,
+//! `FULL_SECONDS`: for how long a table is locked, a database's disk is full.
 
 mod activity;
 mod audit;
