@@ -69,7 +69,8 @@ def _by_rest_framework(request: HttpRequest) -> tuple[Any, bool]:
     by_password = [each for each in classes if issubclass(each, BasicAuthentication)]
     by_header = [each() for each in classes if each not in by_session + by_password]
     wrapped = Request(request, authenticators=by_header)
-    for authenticator in by_header:
+    # Those of the classes, or whom a test of the site names (`force_authenticate`).
+    for authenticator in wrapped.authenticators:
         try:
             found = authenticator.authenticate(wrapped)
         except APIException as error:

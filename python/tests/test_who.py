@@ -11,6 +11,7 @@ from django.contrib.auth.backends import RemoteUserBackend
 from django.test import Client
 from rest_framework.authtoken.models import Token
 from rest_framework.settings import api_settings
+from rest_framework.test import APIClient
 
 URL = "/djaffar/log/"
 DATA = {"date": DATE, "path": "/"}
@@ -84,6 +85,13 @@ def test_the_user_that_a_middleware_of_the_site_names(jeff, settings, rest_frame
     client.post(URL, DATA, headers={"X-As": "jeff"})
     client.post(URL, DATA)
     assert users() == ["jeff", "staff"]
+
+
+def test_whom_a_test_of_the_site_takes_for_logged_in(jeff):
+    client = APIClient()
+    client.force_authenticate(jeff)
+    assert client.post(URL, DATA).status_code == 204
+    assert users() == ["jeff"]
 
 
 def test_what_the_server_cannot_know_is_told(settings):
