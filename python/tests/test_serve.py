@@ -88,7 +88,7 @@ def test_fallbacks_of_the_secret_key(tmp_path):
     [
         ({"SESSION_ENGINE": "django.contrib.sessions.backends.cache"}, "its own locmem"),
         ({"SESSION_ENGINE": "people.sessions"}, "none of Django's own engines"),
-        ({"SECRET_KEY": "django-insecure-0123456789-abcdefghijklmnopqrst"}, "placeholder"),
+        ({"SECRET_KEY": "django-insecure-0123456789-abcdefghijklmnopqrst"}, "startproject"),
         ({"USE_X_FORWARDED_HOST": True}, "trusted_proxy"),
         ({"AUTH_USER_MODEL": "people.HashedUser"}, "get_session_auth_hash"),
         ({"REST_FRAMEWORK": classes("people.tokens.OwnTokens")}, "people.tokens.OwnTokens"),
