@@ -37,7 +37,7 @@ class ActivityAdmin(ReadOnly):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return ["when", "begin_of_session", "browser", "received"]
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request)
         return rows if _users_beside() else rows.prefetch_related("user")
 
@@ -108,7 +108,7 @@ class SessionInfoAdmin(ReadOnly):
         return ["session_id"]
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_active and request.user.is_superuser)  # type: ignore[union-attr]
+        return bool(request.user.is_active and request.user.is_superuser)
 
     def name_of(self, row: SessionInfo) -> str:
         return row.session_id[:8] + "…"

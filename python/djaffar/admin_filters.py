@@ -46,7 +46,7 @@ class Days(admin.SimpleListFilter):
         yield {**week, "display": _("Past 7 days")}
         yield from choices
 
-    def queryset(self, request: Any, queryset: QuerySet) -> QuerySet:
+    def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() == "all":
             return queryset
         days = int(self.value() or 7) if self.value() in self.DAYS else 7
@@ -82,11 +82,11 @@ class TextFilter(Typed):
         }
         yield {"value": self.value() or "", "kept": kept, "parameter": self.parameter_name}
 
-    def queryset(self, request: Any, queryset: QuerySet) -> QuerySet:
+    def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
         # Else among the latest rows, once it is known which these are (`OnePage`).
         return self.narrow(queryset) if self.indexed and self.value() else queryset
 
-    def narrow(self, queryset: QuerySet) -> QuerySet:
+    def narrow(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(**{self.lookup: self.value()})
 
 
@@ -102,7 +102,7 @@ class UserFilter(TextFilter):
 
     title, parameter_name, indexed = _("user"), "user", True
 
-    def narrow(self, queryset: QuerySet) -> QuerySet:
+    def narrow(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         model = get_user_model()
         named = model._default_manager.filter(**{model.USERNAME_FIELD: self.value()})
         key = named.values_list("pk", flat=True).first()
@@ -128,7 +128,7 @@ class BehindDate(Start):
     def text(place: tuple[Any, ...]) -> str:
         return f"{place[0].isoformat()},{place[1]}"
 
-    def queryset(self, request: Any, queryset: QuerySet) -> QuerySet:
+    def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
         text, _, number = (self.value() or "").rpartition(",")
         try:
             date = aware(parse_datetime(text))
@@ -142,7 +142,7 @@ class BehindDate(Start):
         return queryset.filter(date__lte=date).filter(behind)
 
     @staticmethod
-    def until(queryset: QuerySet, place: tuple[Any, ...]) -> QuerySet:
+    def until(queryset: QuerySet[Any], place: tuple[Any, ...]) -> QuerySet[Any]:
         """The rows down to this one."""
         date, number = place
         return queryset.filter(date__gte=date).filter(Q(date__gt=date) | Q(pk__gte=number))
@@ -157,9 +157,9 @@ class BehindKey(Start):
     def text(place: tuple[Any, ...]) -> str:
         return str(place[0])
 
-    def queryset(self, request: Any, queryset: QuerySet) -> QuerySet:
+    def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(pk__gt=self.value()) if self.value() else queryset
 
     @staticmethod
-    def until(queryset: QuerySet, place: tuple[Any, ...]) -> QuerySet:
+    def until(queryset: QuerySet[Any], place: tuple[Any, ...]) -> QuerySet[Any]:
         return queryset.filter(pk__lte=place[0])

@@ -34,10 +34,12 @@ def short(text: str, length: int) -> str:
 
 def moment(date: datetime | None) -> str | None:
     """As the site writes dates; in UTC where its time zone has no such date."""
+    if date is None:
+        return None
     try:
-        return localize(timezone.template_localtime(date))
+        return str(localize(timezone.localtime(date) if timezone.is_aware(date) else date))
     except OverflowError:
-        return date and f"{date.replace(tzinfo=None).isoformat(' ', 'seconds')} UTC"
+        return f"{date.replace(tzinfo=None).isoformat(' ', 'seconds')} UTC"
 
 
 class OnePage(ChangeList):

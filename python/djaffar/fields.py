@@ -1,6 +1,6 @@
 """Relations of the activities to rows that may be gone, and indexes of what is there."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models, router
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
@@ -82,12 +82,17 @@ class HistoricalOneToOneField(models.OneToOneField):
         return name, "django.db.models.OneToOneField", args, options
 
 
-class HistoricalRelation(models.ForeignObject):
-    """A row that is found by columns of other fields; ``None`` where there is none."""
+if TYPE_CHECKING:
+    # A checker of types knows what relations of Django's own classes lead to.
+    HistoricalRelation = models.ForeignObject
+else:
 
-    forward_related_accessor_class = _ForwardOrNone
-    # Django asks each relation that is taken away.
-    db_constraint = False
+    class HistoricalRelation(models.ForeignObject):
+        """A row that is found by columns of other fields; ``None`` where there is none."""
+
+        forward_related_accessor_class = _ForwardOrNone
+        # Django asks each relation that is taken away.
+        db_constraint = False
 
 
 class _WherePresent:

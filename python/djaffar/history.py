@@ -183,7 +183,7 @@ class ClickHouseActivities:
 
     def get(self, **conditions: Any) -> Activity:
         """The one for which this is so."""
-        found = list(self.filter(**conditions)[:2])
+        found: list[Activity] = list(self.filter(**conditions)[:2])
         if not found:
             raise Activity.DoesNotExist("Activity matching query does not exist.")
         if len(found) > 1:
@@ -226,7 +226,9 @@ class ClickHouseActivities:
         self._clone()
         rows = self._ask(f"{who} AS who, date, user_id, path", "ORDER BY who, date, id")
         user, date = _reader("user"), _reader("date")
-        return group_visits((row[0], date(row[1]), user(row[2]), row[3]) for row in rows)
+        return group_visits(
+            (row[0] or "", date(row[1]), user(row[2]), row[3] or "") for row in rows
+        )
 
     def _rows(self, columns: Iterable[str]) -> Iterator[list[str | None]]:
         order = ", ".join(

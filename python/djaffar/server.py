@@ -17,6 +17,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.management.base import CommandError
 from django.db import connections, router
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Model
 from django.urls import NoReverseMatch, URLResolver, get_resolver, reverse
 
 from djaffar import options as site
@@ -76,7 +77,7 @@ def names_sessions(given: dict[str, Any]) -> bool:
     return any(name in given for name in ("session_engine", "session_cache", "session_serializer"))
 
 
-def _users() -> dict[str, str]:
+def _users() -> dict[str, Any]:
     user = get_user_model()._meta
     return {
         "user_table": user.db_table,
@@ -112,7 +113,7 @@ def _databases_wrong() -> list[str]:
     from django.contrib.sessions.models import Session
 
     ours = router.db_for_write(Activity)
-    others = {"the users": get_user_model(), "the sessions": Session}
+    others: dict[str, type[Model]] = {"the users": get_user_model(), "the sessions": Session}
     if settings.SESSION_ENGINE.rpartition(".")[2] not in ("db", "cached_db"):
         del others["the sessions"]
     return [

@@ -39,7 +39,7 @@ def said() -> tuple[dict[str, Any], list[str]]:
 
 def _cache(cache: dict[str, Any]) -> dict[str, Any]:
     backend, given = cache.get("BACKEND", ""), cache.get("OPTIONS", {})
-    options = {
+    options: dict[str, Any] = {
         "session_serializer": "pickle",
         "session_cache_prefix": f"{cache.get('KEY_PREFIX', '')}:{cache.get('VERSION', 1)}:",
     }
