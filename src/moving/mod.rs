@@ -2,11 +2,11 @@
 //!
 //! Knows no SQL and no command line. docs/moving.md tells what it promises; this is how:
 //!
-//! 1. What was passed is remembered in TO, in the transaction of the rows ([`copy`]).
+//! 1. What was passed is remembered in TO, in the transaction of the rows (`copy`).
 //! 2. FROM is closed: its servers go on answering, and their spools keep what comes in. Only then is
 //!    everything known that FROM will ever have.
-//! 3. Both sides are read and compared ([`check`]). A row that was committed late, under a number that
-//!    was passed, is found here and taken ([`repair`]).
+//! 3. Both sides are read and compared (`check`). A row that was committed late, under a number that
+//!    was passed, is found here and taken (`repair`).
 //! 4. In one transaction of TO, it gets the cursors of all spools and is opened. A server that asks for
 //!    its cursors before that waits. So whatever a spool still holds is stored from where FROM had it:
 //!    in FROM before, in TO after, in both never.
