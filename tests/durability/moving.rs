@@ -286,7 +286,7 @@ fn from_0_1_10_of_postgres_and_maria() {
         dumps.push(dump(&to));
     }
     assert_eq!(dumps[0], dumps[1]);
-    for part in [r#""pk": 2000000000"#, r#""received_at": null"#, r#""path": "/\u00e9""#] {
+    for part in [r#""pk": 2000000000"#, r#""received_at": null"#, r#""path": "/é""#] {
         assert!(dumps[0].contains(part), "{part}: {}", dumps[0]);
     }
 }
