@@ -237,3 +237,56 @@ fn a_server_that_is_started_too_early_waits() {
     drop(server);
     rig.audit_at(&to).must_be_clean();
 }
+
+/// 0.1.10's tables, as its migration makes them: 32 bits, two columns less in one, four in the other.
+fn old_tables(database: &Database, id: &str, moment: &str) -> String {
+    let name = database.create();
+    database.sql(
+        &name,
+        &format!(
+            "CREATE TABLE djaffar_sessioninfo (session_id varchar(40) PRIMARY KEY, \
+             user_agent varchar(1000) NOT NULL); \
+             CREATE TABLE djaffar_activity (id {id}, ip_address varchar(45) NOT NULL, \
+             date {moment} NOT NULL, path varchar(1000) NOT NULL, referer varchar(160) NOT NULL, \
+             session_id varchar(40) NULL, user_id integer NULL); \
+             INSERT INTO djaffar_sessioninfo VALUES ('abc', 'Firefox'); \
+             INSERT INTO djaffar_activity VALUES \
+             (3, '', '2016-12-29 07:35:22.571006', '/é', '', 'abc', 7), \
+             (2000000000, '::1', '2016-12-29 07:35:22', '/', '/from', NULL, NULL)"
+        ),
+    );
+    name
+}
+
+#[test]
+fn from_0_1_10_of_postgres_and_maria() {
+    let (postgres, maria) = (Database::postgres(), Database::maria(&[]));
+    let old = [
+        postgres.url(&old_tables(&postgres, "serial PRIMARY KEY", "timestamptz")),
+        maria.url(&old_tables(&maria, "integer AUTO_INCREMENT PRIMARY KEY", "datetime(6)")),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let dump = |url: &str| {
+        let arguments = ["dumpdata", "djaffar.Activity", "--database", url];
+        let said =
+            command_of(env!("CARGO_BIN_EXE_djaffar"), dir.path()).args(arguments).output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        String::from_utf8(said.stdout).unwrap()
+    };
+    let mut dumps = Vec::new();
+    for (number, from) in old.into_iter().enumerate() {
+        let to = match number {
+            0 => sqlite(dir.path(), "one.sqlite3"),
+            _ => postgres.url(&postgres.create()),
+        };
+        let dir = dir.path().to_owned();
+        let mover = Mover { dir, from, to: to.clone(), rows: ROWS };
+        assert!(mover.run(&[]).status.success());
+        assert_eq!(mover.must_finish(), 2);
+        dumps.push(dump(&to));
+    }
+    assert_eq!(dumps[0], dumps[1]);
+    for part in [r#""pk": 2000000000"#, r#""received_at": null"#, r#""path": "/é""#] {
+        assert!(dumps[0].contains(part), "{part}: {}", dumps[0]);
+    }
+}

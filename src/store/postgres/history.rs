@@ -53,7 +53,7 @@ impl PostgresHistory {
 impl History for PostgresHistory {
     fn after(&mut self, id: i64, limit: usize) -> Result<Vec<StoredActivity>, Error> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM djaffar_activity WHERE id > $1 ORDER BY id LIMIT {limit}"
+            "SELECT {COLUMNS} FROM djaffar_activity WHERE id > $1::bigint ORDER BY id LIMIT {limit}"
         );
         self.activities(&sql, &[&id])
     }
