@@ -112,6 +112,14 @@ def test_check_says_what_will_not_work(tmp_path, changes, sentence):
 
 
 @pytest.mark.slow
+def test_what_the_site_has_silenced_is_not_to_mend(tmp_path):
+    silenced = {"USE_X_FORWARDED_HOST": True, "SILENCED_SYSTEM_CHECKS": ["djaffar.W001"]}
+    site = Site(tmp_path, **silenced)
+    site.manage("migrate", "-v0", "--run-syncdb")
+    assert "Ready" in site.manage("djaffar", "check")
+
+
+@pytest.mark.slow
 def test_a_database_without_our_tables(tmp_path):
     site = Site(tmp_path)
     for what in ["check", "serve"]:

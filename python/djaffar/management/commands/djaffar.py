@@ -94,7 +94,7 @@ class Command(BaseCommand):
         found = run_checks(include_deployment_checks=True)
         # E001 says what the server's own `config check` is about to say.
         ours = [issue for issue in found if str(issue.id).startswith("djaffar.W")]
-        return ours + checks.wal()
+        return [issue for issue in ours + checks.wal() if not issue.is_silenced()]
 
 
 def _files(derived: server.Derived, environment: Mapping[str, str]) -> dict[str, int]:
