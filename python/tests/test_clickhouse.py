@@ -248,3 +248,12 @@ def test_what_it_does_not_know_is_said():
         activities.order_by("browser")
     with pytest.raises(TypeError):
         activities[:1].filter(path="/")
+
+
+def test_a_moment_that_is_not_known():
+    """Rows of 0.1.10 that ``djaffar move`` has taken there."""
+    from djaffar.history import UNKNOWN, _condition, _reader
+
+    assert _reader("received_at")(UNKNOWN) is None
+    assert _reader("received_at")("1000000").year == 1970
+    assert _condition("received_at__isnull", True) == f"received_at = toInt64('{UNKNOWN}')"
