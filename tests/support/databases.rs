@@ -87,8 +87,15 @@ pub(crate) fn postgres_versions() -> Vec<PathBuf> {
     found
 }
 
+/// Below those that the system gives to connections: one of these could take the port of a server
+/// that is down.
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    loop {
+        let port = rand::random_range(10_000..20_000);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 impl Server {

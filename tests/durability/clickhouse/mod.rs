@@ -93,12 +93,13 @@ impl Fort {
         let (mut before, mut since, start) = (0, Instant::now(), Instant::now());
         loop {
             let mut audit = Audit::default();
-            let mut count = 0;
-            if let Some(rows) = self.rows() {
-                count = rows.len();
-                rows.iter().for_each(|row| audit.compare(&rig.fleet, row));
-            }
+            let rows = self.rows();
+            let count = rows.as_ref().map_or(0, Vec::len);
+            rows.iter().flatten().for_each(|row| audit.compare(&rig.fleet, row));
             if count > 0 && audit.is_complete(&rig.fleet) || since.elapsed() > STANDSTILL {
+                if let Err(reason) = rows {
+                    println!("cannot be read: {reason}");
+                }
                 return audit.findings(&rig.fleet);
             }
             // What cannot be read yet says nothing; a replica takes its time to come back.
@@ -109,21 +110,26 @@ impl Fort {
         }
     }
 
-    /// `None`: not all can be read, or replicas differ yet.
-    fn rows(&self) -> Option<Vec<super::activity::Sent>> {
+    /// Not while one cannot be read, or replicas differ yet.
+    fn rows(&self) -> Result<Vec<super::activity::Sent>, String> {
+        let read = |server: &Server, table: &str| {
+            let found = activities(server.address(), table);
+            found.map_err(|error| format!("{}: {error}", server.address()))
+        };
         if self.zookeeper.is_none() {
-            return activities(self.servers[0].address(), "djaffar_activity").ok();
+            return read(&self.servers[0], "djaffar_activity");
         }
         let mut rows = Vec::new();
         for replicas in self.servers.chunks(2) {
-            let read = |server: &Server| activities(server.address(), "djaffar_activity_local");
-            let [one, other] = [read(&replicas[0]).ok()?, read(&replicas[1]).ok()?];
+            let [one, other] =
+                [&replicas[0], &replicas[1]].map(|it| read(it, "djaffar_activity_local"));
+            let (one, other) = (one?, other?);
             if one.len() != other.len() {
-                return None;
+                return Err(format!("replicas have {} and {} rows", one.len(), other.len()));
             }
             rows.extend(one);
         }
-        Some(rows)
+        Ok(rows)
     }
 
     /// All that was acknowledged is stored once, and what comes next as well.
