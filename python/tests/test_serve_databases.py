@@ -14,6 +14,8 @@ import pytest
 from databases import KINDS, Missing
 from test_serve import LOGIN, Site, post
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "ge:h/eim"
 TABLES = ["djaffar_activity", "djaffar_sessioninfo", "djaffar_spool_cursor"]
 # The keys of the tables between these differ by the version of Django.
