@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 
 use super::Options;
 
-/// Waited for the processor so large a part of the time that this thread wanted it.
-const SHORT: f64 = 0.2;
+/// Waited for the processor so large a part of the time that this thread wanted it: where there is
+/// enough, it is next to nothing.
+const SHORT: f64 = 0.05;
 
 /// A rest is so many times what the batch before it took.
 const REST: u32 = 3;
 
-/// The shortest rest that is worth it.
+/// The shortest rest that is worth it, and the longest that nobody minds.
 pub(super) const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// What Linux counts for a thread, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +63,7 @@ impl Crowd {
         }
         let since = *self.since.get_or_insert_with(Instant::now);
         let left = options.give_way.saturating_sub(since.elapsed());
-        (took * REST).max(SHORTEST).min(left)
+        (took * REST).clamp(SHORTEST, LONGEST).min(left)
     }
 
     /// All that was there is stored.
@@ -124,7 +126,7 @@ mod tests {
             }
         }
         let before = Times { running: 0, waiting: 0 };
-        assert!(!is_short(before, Times { running: 90, waiting: 10 }));
-        assert!(is_short(before, Times { running: 70, waiting: 30 }));
+        assert!(!is_short(before, Times { running: 97, waiting: 3 }));
+        assert!(is_short(before, Times { running: 90, waiting: 10 }));
     }
 }
