@@ -6,7 +6,7 @@
 //! `event_id` each. The time is that of `Store::write` alone, from the first batch to the last. Then all activities of one user or of one
 //! session are looked up.
 //!
-//! Arguments after `--`: the number of rows (default 100000 and 1000000); `batch=8192`;
+//! Arguments after `--`: the number of rows (default 100000 and 1000000); `batch=16384`;
 //! `ids=v7|v4|none`.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot run should stop")]
@@ -30,7 +30,7 @@ const START: i64 = 1_780_000_000_000_000;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let option = |name: &str| arguments.iter().find_map(|text| text.strip_prefix(name));
-    let batch = option("batch=").map_or(8_192, |text| text.parse().expect("batch=NUMBER"));
+    let batch = option("batch=").map_or(16_384, |text| text.parse().expect("batch=NUMBER"));
     let ids = option("ids=").unwrap_or("v7");
     let mut sizes: Vec<u64> = arguments.iter().filter_map(|text| text.parse().ok()).collect();
     if sizes.is_empty() {
