@@ -17,7 +17,7 @@ fn faults_clickhouse_is_killed_under_load() {
     let mut fort = Fort::one("old");
     let mut rig = fort.rig();
     let server = rig.serve();
-    for _ in 0..kills(8) {
+    for _ in 0..kills(5) {
         let (up, down) = (rig.dice.millis(200, 2_500), rig.dice.millis(0, 1_000));
         let clickhouse = &mut fort.servers[0];
         rig.fleet.load(server.address, || {
@@ -36,7 +36,7 @@ fn faults_clickhouse_is_killed_under_load() {
 fn faults_djaffar_is_killed_under_load() {
     let fort = Fort::one("old");
     let mut rig = fort.rig();
-    for _ in 0..kills(8) {
+    for _ in 0..kills(5) {
         let server = rig.serve();
         let time = rig.dice.millis(50, 2_500);
         rig.load_and_kill(server, time);
@@ -78,19 +78,19 @@ fn network(fort: &Fort, rounds: u64) {
 #[test]
 #[ignore = "tests/clickhouse/run installs the servers"]
 fn faults_of_the_network_18_16() {
-    network(&Fort::one("old"), kills(8));
+    network(&Fort::one("old"), kills(5));
 }
 
 #[test]
 #[ignore = "tests/clickhouse/run installs the servers"]
 fn faults_of_the_network_today() {
-    network(&Fort::one("new"), kills(8));
+    network(&Fort::one("new"), kills(5));
 }
 
 #[test]
 #[ignore = "tests/clickhouse/run installs the servers"]
 fn faults_of_the_network_of_a_cluster() {
-    network(&Fort::four(), kills(8));
+    network(&Fort::four(), kills(5));
 }
 
 #[test]
