@@ -177,11 +177,11 @@ fn tell(parties: &Parties, outcome: &Outcome, json: bool) -> Result<(), Failure>
     let (from, to) = (&parties.from, &parties.to);
     match outcome {
         Outcome::CaughtUp(rows) => print(&format!(
-            "{} activities of {} are in {}. Nothing is switched yet: run the same command with \
-             --finish to switch\n",
-            grouped(*rows),
+            "{} holds what {} has, activities: {}. Nothing is switched yet: run the same command \
+             with --finish to switch\n",
+            to.name,
             from.name,
-            to.name
+            grouped(*rows)
         )),
         Outcome::Cancelled => print(&format!("{} is open again\n", from.name)),
         Outcome::Finished(report) if json => print(&format!("{}\n", report.to_json())),

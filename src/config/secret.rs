@@ -57,14 +57,7 @@ impl Config {
 
     /// The password for the database's server, where its address has none.
     pub fn database_password(&self) -> Result<Option<String>, Error> {
-        #[expect(clippy::disallowed_methods, reason = "configuration is read here")]
-        let said = std::env::var("DJAFFAR_DATABASE_PASSWORD").ok().filter(|text| !text.is_empty());
-        let file = &self.database_password_file;
-        if said.is_some() || file.as_os_str().is_empty() {
-            return Ok(said);
-        }
-        let text = fs::read_to_string(file).map_err(|error| Error::File(file.clone(), error))?;
-        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+        password("DJAFFAR_DATABASE_PASSWORD", Some(&self.database_password_file))
     }
 
     /// What stands in `jwt_key_file`, where JWTs count and a file is named.
@@ -84,13 +77,7 @@ impl Config {
 impl Config {
     /// The password of `activity_database`, where it does not stand in the address.
     pub fn activity_password(&self) -> Result<Option<String>, Error> {
-        let file = &self.activity_password_file;
-        if file.as_os_str().is_empty() {
-            #[expect(clippy::disallowed_methods, reason = "configuration is read here")]
-            return Ok(std::env::var("DJAFFAR_ACTIVITY_PASSWORD").ok());
-        }
-        let text = fs::read_to_string(file).map_err(|error| Error::File(file.clone(), error))?;
-        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+        password("DJAFFAR_ACTIVITY_PASSWORD", Some(&self.activity_password_file))
     }
 }
 
@@ -101,7 +88,8 @@ impl Config {
 pub fn password(variable: &str, file: Option<&Path>) -> Result<Option<String>, Error> {
     #[expect(clippy::disallowed_methods, reason = "configuration is read here")]
     let said = std::env::var(variable).ok().filter(|text| !text.is_empty());
-    let Some(file) = file.filter(|_| said.is_none()) else { return Ok(said) };
+    let named = file.filter(|file| said.is_none() && !file.as_os_str().is_empty());
+    let Some(file) = named else { return Ok(said) };
     let text = fs::read_to_string(file).map_err(|error| Error::File(file.to_owned(), error))?;
     Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
@@ -140,7 +128,7 @@ const OF_STARTPROJECT: &str = "django-insecure-";
 
 /// Refuses keys that anybody could know.
 fn accept(key: String, source: &str) -> Result<String, Error> {
-    if key.starts_with(OF_STARTPROJECT) {
+    if key.to_ascii_lowercase().starts_with(OF_STARTPROJECT) {
         return Err(weak(source, "stands in the site's code, where startproject has put it"));
     }
     accept_old(key, source)
@@ -149,12 +137,12 @@ fn accept(key: String, source: &str) -> Result<String, Error> {
 /// The same of a key that is given up, for which that of `startproject` is good enough.
 fn accept_old(key: String, source: &str) -> Result<String, Error> {
     let known = ["changeme", "change-me", "change_me", "secret", "your-secret"];
-    let rest = key.trim_start_matches(OF_STARTPROJECT);
-    let lower = rest.to_ascii_lowercase();
+    let lower = key.to_ascii_lowercase();
+    let rest = lower.strip_prefix(OF_STARTPROJECT).unwrap_or(&lower);
     if rest.len() < SHORTEST {
         return Err(weak(source, &format!("has fewer than {SHORTEST} bytes")));
     }
-    if known.iter().any(|start| lower.starts_with(start)) {
+    if known.iter().any(|start| rest.starts_with(start)) {
         return Err(weak(source, "is a placeholder"));
     }
     if rest.bytes().collect::<std::collections::HashSet<_>>().len() < 5 {
@@ -240,6 +228,7 @@ mod tests {
             "",
             "short",
             OF_A_NEW_SITE,
+            &OF_A_NEW_SITE.to_uppercase(),
             "changeme-changeme-changeme-changeme",
             "Secret-key-0123456789-0123456789-0123456789",
             "abababababababababababababababababababab",

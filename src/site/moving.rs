@@ -27,7 +27,7 @@ pub struct Place {
 
 impl Place {
     fn is_clickhouse(&self) -> bool {
-        self.url.starts_with("clickhouse://")
+        kind(&self.url) == "clickhouse"
     }
 
     fn sql(&self, config: &Config) -> Result<Box<dyn Database>, Failure> {
@@ -112,10 +112,20 @@ fn id_of(from: &str, to: &str) -> Uuid {
     uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
+/// What kind of server an address names; encrypted or not is the same.
+fn kind(url: &str) -> &'static str {
+    match url.split_once("://").map_or("", |(scheme, _)| scheme) {
+        "sqlite" => "sqlite",
+        "clickhouse" | "clickhouses" => "clickhouse",
+        scheme if scheme.starts_with("mysql") || scheme == "mariadb" => "mysql",
+        _ => "postgres",
+    }
+}
+
 /// Which database it is, whoever asks and however.
 fn identity(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    if scheme == "sqlite" {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    if kind(url) == "sqlite" {
         let path = PathBuf::from(rest.strip_prefix('/').unwrap_or(rest));
         let path = std::path::absolute(&path).unwrap_or(path);
         // The file need not be there yet.
@@ -124,11 +134,7 @@ fn identity(url: &str) -> String {
         let whole = folder.map_or_else(|| path.clone(), |folder| folder.join(name));
         return format!("sqlite:{}", whole.display());
     }
-    let kind = match scheme {
-        "clickhouse" => "clickhouse",
-        scheme if scheme.starts_with("mysql") || scheme == "mariadb" => "mysql",
-        _ => "postgres",
-    };
+    let kind = kind(url);
     let rest = rest.split('?').next().unwrap_or_default();
     let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
     format!("{kind}:{place}")
@@ -148,8 +154,19 @@ mod tests {
             ("sqlite:///a.sqlite3", "sqlite:///./a.sqlite3", true),
             ("sqlite:///a.sqlite3", "sqlite:///b.sqlite3", false),
             ("clickhouse://u@a:1+b:1/d?cluster=c", "clickhouse://v:p@a:1+b:1/d", true),
+            ("clickhouses://a:1/d", "clickhouse://a:1/d?secure=1", true),
+            ("clickhouses://a:1/d", "postgres://a:1/d", false),
         ] {
             assert_eq!(identity(one) == identity(other), same, "{one} {other}");
+        }
+        for (url, is_clickhouse) in [
+            ("clickhouse://h/d", true),
+            ("clickhouses://h/d", true),
+            ("mysql://h/d", false),
+            ("sqlite:///clickhouse", false),
+        ] {
+            let place = Place { url: url.into(), password: None };
+            assert_eq!(place.is_clickhouse(), is_clickhouse, "{url}");
         }
         let id = id_of("sqlite:///a", "sqlite:///b");
         assert_ne!(id, id_of("sqlite:///b", "sqlite:///a"));

@@ -5,7 +5,7 @@ use std::{
     fs::{File, OpenOptions},
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::Error;
@@ -58,17 +58,8 @@ impl Frozen {
             return Ok(());
         }
         let (path, draft) = (self.path(), self.directory.join("frozen.tmp"));
-        let make = || {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600);
-            let file = options.open(&draft)?;
-            file.write_all_at(&whole, 0)?;
-            file.sync_all()?;
-            std::fs::rename(&draft, &path)?;
-            File::open(&self.directory)?.sync_all()?;
-            io::Result::Ok(file)
-        };
-        self.file = Some(make().map_err(Error::io("write", &path))?);
+        let made = replace(&path, &draft, &whole);
+        self.file = Some(made.map_err(Error::io("write", &path))?);
         Ok(())
     }
 
@@ -107,6 +98,20 @@ pub(super) fn contents(magic: &[u8; 8], file: &File) -> io::Result<Option<Vec<u8
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     let is_whole = read(&mut bytes, HEAD as u64)? && checksum(&bytes) == sum;
     Ok(is_whole.then_some(bytes))
+}
+
+/// Puts a file in the place of another, all of it or nothing, durably. Both names are of one folder.
+pub(super) fn replace(path: &Path, draft: &Path, whole: &[u8]) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let file = options.open(draft)?;
+    file.write_all_at(whole, 0)?;
+    file.sync_all()?;
+    std::fs::rename(draft, path)?;
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(file)
 }
 
 fn checksum(bytes: &[u8]) -> u64 {

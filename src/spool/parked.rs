@@ -2,9 +2,8 @@
 //! the segments, in order. Knows nothing of what is in them.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -106,16 +105,7 @@ impl Parked {
         if !has_room(&self.folder, whole.len() as u64) {
             return Err(Full::Disk(self.folder.clone()).into());
         }
-        let write = || {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600);
-            let file = options.open(&draft)?;
-            file.write_all_at(&whole, 0)?;
-            file.sync_all()?;
-            std::fs::rename(&draft, &path)?;
-            File::open(&self.folder)?.sync_all()
-        };
-        write().map_err(Error::io("write", &path))?;
+        frozen::replace(&path, &draft, &whole).map_err(Error::io("write", &path))?;
         Ok(size(whole.len() as u64))
     }
 
