@@ -60,12 +60,12 @@ impl Moments {
     }
 
     /// What any column but `date` holds for this moment; `None` outside of the years 1 to 9999.
-    pub(super) fn text(&self, at: Micros) -> Option<String> {
+    pub(super) fn text(&self, at: Micros) -> Option<Printed> {
         text(at, self.zone.as_ref())
     }
 
     /// What `djaffar_activity.date` holds for this moment; `None` outside of the years 1 to 9999.
-    pub(super) fn text_of_date(&self, at: Micros) -> Option<String> {
+    pub(super) fn text_of_date(&self, at: Micros) -> Option<Printed> {
         text(at, None)
     }
 }
@@ -99,32 +99,50 @@ fn offset(zone: &TimeZone, at: Micros) -> Micros {
     Micros::from(zone.to_offset(known).seconds()) * 1_000_000
 }
 
-fn text(at: Micros, zone: Option<&TimeZone>) -> Option<String> {
+fn text(at: Micros, zone: Option<&TimeZone>) -> Option<Printed> {
     digits(at, zone).map(print)
 }
 
-/// `YYYY-MM-DD HH:MM:SS`, with `.ffffff` unless that is zero. By hand: two of these are a
-/// twentieth of what it takes to store an activity when `format!` makes them.
-pub(super) fn print(at: DateTime) -> String {
-    let micros = at.subsec_nanosecond() / 1_000;
-    let mut text = *b"0000-00-00 00:00:00.000000";
-    for (place, number) in [
-        (0..4, i32::from(at.year())),
-        (5..7, at.month().into()),
-        (8..10, at.day().into()),
-        (11..13, at.hour().into()),
-        (14..16, at.minute().into()),
-        (17..19, at.second().into()),
-        (20..26, micros),
-    ] {
-        let mut rest = number.unsigned_abs();
-        for digit in text.get_mut(place).into_iter().flatten().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
+/// `YYYY-MM-DD HH:MM:SS`, with `.ffffff` unless that is zero.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Printed {
+    text: [u8; 26],
+    length: usize,
+}
+
+impl Printed {
+    pub(super) fn as_str(&self) -> &str {
+        // Digits and what stands between them.
+        self.text.get(..self.length).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default()
     }
-    let length = if micros == 0 { 19 } else { text.len() };
-    String::from_utf8_lossy(text.split_at(length).0).into_owned()
+}
+
+/// Prints a moment. By hand: two of these are a twentieth of what it takes to store an activity when
+/// `format!` makes them.
+pub(super) fn print(at: DateTime) -> Printed {
+    let micros = at.subsec_nanosecond() / 1_000;
+    let [a, b] = pair(i32::from(at.year()) / 100);
+    let [c, d] = pair(i32::from(at.year()) % 100);
+    let [e, f] = pair(at.month().into());
+    let [g, h] = pair(at.day().into());
+    let [i, j] = pair(at.hour().into());
+    let [k, l] = pair(at.minute().into());
+    let [m, n] = pair(at.second().into());
+    let [o, p] = pair(micros / 10_000);
+    let [q, r] = pair(micros / 100 % 100);
+    let [s, t] = pair(micros % 100);
+    Printed {
+        text: [
+            a, b, c, d, b'-', e, f, b'-', g, h, b' ', i, j, b':', k, l, b':', m, n, b'.', o, p, q,
+            r, s, t,
+        ],
+        length: if micros == 0 { 19 } else { 26 },
+    }
+}
+
+/// A number below a hundred as two digits.
+fn pair(number: i32) -> [u8; 2] {
+    [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]
 }
 
 /// Reads what Django (or SQLite's own functions) wrote: `YYYY-MM-DD[ T]HH:MM[:SS[.f…]]`.
@@ -174,7 +192,7 @@ mod tests {
             (Micros::MAX, None, None),
             (Micros::MIN, None, None),
         ] {
-            assert_eq!(text(at, zone).as_deref(), want, "{at}");
+            assert_eq!(text(at, zone).as_ref().map(Printed::as_str), want, "{at}");
             if let Some(want) = want {
                 assert_eq!(instant(parse(want).unwrap(), zone), Some(at), "{want}");
             }

@@ -171,6 +171,18 @@ mod tests {
     }
 
     #[test]
+    fn the_bundled_library_is_built_as_the_workspace_says() {
+        let connection = Connection::open_in_memory().unwrap();
+        let mut statement = connection.prepare("PRAGMA compile_options").unwrap();
+        let options: Vec<String> =
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        for option in ["DEFAULT_MEMSTATUS=0", "DEFAULT_LOOKASIDE=512,256"] {
+            assert!(options.iter().any(|it| it == option), "{option}: {options:?}");
+        }
+        assert!(!options.iter().any(|it| it == "ENABLE_API_ARMOR"), "{options:?}");
+    }
+
+    #[test]
     fn errors_by_what_the_caller_can_do() {
         #[derive(Debug, PartialEq)]
         enum Want {

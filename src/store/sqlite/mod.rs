@@ -6,6 +6,7 @@
 
 mod directory;
 mod history;
+mod insert;
 mod key;
 mod link;
 mod moving;

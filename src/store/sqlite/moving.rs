@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Statement, TransactionBehavior, params};
 use uuid::Uuid;
 
+use super::insert::{Insert, Values};
 use super::key::KeyColumn;
 use super::link::Failure;
 use super::{Sqlite, position, set_cursor};
@@ -14,23 +14,23 @@ use crate::store::moving::{Door, Load, Moved, Mover, boundary, is_of_a_spool, pr
 use crate::store::rows::check_properties;
 use crate::store::{Cursor, Error, StoredActivity, StoredSession};
 
-/// What a row of an activity needs; [`bind`] follows this order.
-const COLUMNS: usize = 11;
-/// So many rows a statement: what a statement costs by itself is half of what a row costs.
-const ROWS: usize = 32;
-
-static ONE: LazyLock<String> = LazyLock::new(|| insert(1));
-static MANY: LazyLock<String> = LazyLock::new(|| insert(ROWS));
-
-fn insert(rows: usize) -> String {
-    let row = format!("({})", ["?"; COLUMNS].join(", "));
-    format!(
-        "INSERT OR FAIL INTO djaffar_activity (id, user_id, session_id, ip_address, date, path, \
-         referer, received_at, event_id, name, properties) VALUES {} \
-         ON CONFLICT (event_id) WHERE event_id IS NOT NULL DO NOTHING",
-        vec![row; rows].join(", ")
-    )
-}
+static ACTIVITIES: LazyLock<Insert> = LazyLock::new(|| {
+    let columns = [
+        "id",
+        "user_id",
+        "session_id",
+        "ip_address",
+        "date",
+        "path",
+        "referer",
+        "received_at",
+        "event_id",
+        "name",
+        "properties",
+    ];
+    let conflict = "(event_id) WHERE event_id IS NOT NULL DO NOTHING";
+    Insert::new("djaffar_activity", &columns, conflict)
+});
 
 const INFO: &str = "INSERT INTO djaffar_sessioninfo (session_id, user_agent, visitor, browser, os, \
     device, bot, country, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
@@ -143,21 +143,7 @@ fn rows(connection: &Connection, load: &Load<'_>, keys: KeyColumn) -> Result<u64
     for it in load.infos {
         write_info(&mut info, it)?;
     }
-    let (many, rest) = load.activities.as_chunks::<ROWS>();
-    let mut stored = 0;
-    let mut statement = connection.prepare_cached(&MANY)?;
-    for rows in many {
-        for (number, row) in rows.iter().enumerate() {
-            bind(&mut statement, number * COLUMNS, row, keys)?;
-        }
-        stored += statement.raw_execute()? as u64;
-    }
-    let mut statement = connection.prepare_cached(&ONE)?;
-    for row in rest {
-        bind(&mut statement, 0, row, keys)?;
-        stored += statement.raw_execute()? as u64;
-    }
-    Ok(stored)
+    ACTIVITIES.all(connection, load.activities, |row, activity| bind(row, activity, keys))
 }
 
 fn write_info(statement: &mut Statement<'_>, info: &StoredSession) -> Result<(), Failure> {
@@ -175,26 +161,22 @@ fn write_info(statement: &mut Statement<'_>, info: &StoredSession) -> Result<(),
     Ok(())
 }
 
-/// Binds a row to the parameters after the first `before`.
 fn bind(
-    statement: &mut Statement<'_>,
-    before: usize,
-    row: &StoredActivity,
+    row: &mut Values<'_, '_>,
+    activity: &StoredActivity,
     keys: KeyColumn,
 ) -> Result<(), Failure> {
     // The table's CHECK, which our connection leaves out.
-    check_properties(row.properties.as_deref())?;
-    let user: Option<Value> = user(row).map(|user| keys.value(&user));
-    statement.raw_bind_parameter(before + 1, row.id)?;
-    statement.raw_bind_parameter(before + 2, user)?;
-    statement.raw_bind_parameter(before + 3, &row.session)?;
-    statement.raw_bind_parameter(before + 4, &row.ip_address)?;
-    statement.raw_bind_parameter(before + 5, print(row.date))?;
-    statement.raw_bind_parameter(before + 6, &row.path)?;
-    statement.raw_bind_parameter(before + 7, &row.referer)?;
-    statement.raw_bind_parameter(before + 8, row.received_at.map(print))?;
-    statement.raw_bind_parameter(before + 9, row.event_id.map(|id| id.simple().to_string()))?;
-    statement.raw_bind_parameter(before + 10, &row.name)?;
-    statement.raw_bind_parameter(before + COLUMNS, &row.properties)?;
-    Ok(())
+    check_properties(activity.properties.as_deref())?;
+    row.bind(activity.id)?;
+    row.bind(user(activity).map(|user| keys.value(&user)))?;
+    row.bind(&activity.session)?;
+    row.bind(&activity.ip_address)?;
+    row.bind(print(activity.date))?;
+    row.bind(&activity.path)?;
+    row.bind(&activity.referer)?;
+    row.bind(activity.received_at.map(print))?;
+    row.bind(activity.event_id.map(|id| id.simple().to_string()))?;
+    row.bind(&activity.name)?;
+    row.bind(&activity.properties)
 }

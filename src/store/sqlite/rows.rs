@@ -1,41 +1,49 @@
 //! SQLite: a batch as rows.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use rusqlite::{Connection, Statement, params};
+use rusqlite::Connection;
 use uuid::fmt::Simple;
 
+use super::insert::{Insert, Values};
 use super::key::KeyColumn;
 use super::link::Failure;
 use crate::activity::{Activity, Micros};
-use crate::store::rows::{check_properties, out_of_range};
+use crate::store::moment::Printed;
+use crate::store::rows::{NewInfo, check_properties, out_of_range, unknown_infos};
 use crate::store::{Batch, Error, Moments, NewSession};
-
-/// What a row of an activity needs; [`Rows::bind`] follows this order.
-const COLUMNS: usize = 10;
-
-/// So many rows a statement: what a statement costs by itself is half of what a row costs.
-const ROWS: usize = 32;
 
 /// In microseconds.
 const HOUR: Micros = 3_600_000_000;
 
-static ONE: LazyLock<String> = LazyLock::new(|| insert(1));
-static MANY: LazyLock<String> = LazyLock::new(|| insert(ROWS));
+static SESSIONS: LazyLock<Insert> = LazyLock::new(|| {
+    let columns = ["session_key", "session_data", "expire_date"];
+    Insert::new("django_session", &columns, "(session_key) DO NOTHING")
+});
 
-/// `OR FAIL`, as everything is rolled back with the first failure anyway: that, and no CHECK to
-/// evaluate, spares the journal that SQLite otherwise keeps of a statement with many rows. It costs
-/// more than they spare.
-fn insert(rows: usize) -> String {
-    let row = format!("({})", ["?"; COLUMNS].join(", "));
-    format!(
-        "INSERT OR FAIL INTO djaffar_activity (user_id, session_id, ip_address, date, path, \
-         referer, received_at, event_id, name, properties) VALUES {} \
-         ON CONFLICT (event_id) WHERE event_id IS NOT NULL DO NOTHING",
-        vec![row; rows].join(", ")
-    )
-}
+static INFOS: LazyLock<Insert> = LazyLock::new(|| {
+    let columns = ["session_id", "user_agent", "visitor", "created_at"];
+    Insert::new("djaffar_sessioninfo", &columns, "(session_id) DO NOTHING")
+});
+
+static ACTIVITIES: LazyLock<Insert> = LazyLock::new(|| {
+    let columns = [
+        "user_id",
+        "session_id",
+        "ip_address",
+        "date",
+        "path",
+        "referer",
+        "received_at",
+        "event_id",
+        "name",
+        "properties",
+    ];
+    let conflict = "(event_id) WHERE event_id IS NOT NULL DO NOTHING";
+    Insert::new("djaffar_activity", &columns, conflict)
+});
 
 /// Turns a batch into rows.
 pub(super) struct Rows<'a> {
@@ -52,99 +60,91 @@ impl Rows<'_> {
         connection: &Connection,
         batch: &Batch<'_>,
     ) -> Result<u64, Failure> {
-        for session in batch.sessions {
-            self.session(connection, session)?;
-        }
-        let mut info = connection.prepare_cached(
-            "INSERT INTO djaffar_sessioninfo (session_id, user_agent, visitor, created_at) \
-             VALUES (?1, ?2, ?3, ?4) ON CONFLICT (session_id) DO NOTHING",
-        )?;
-        for activity in batch.activities {
-            self.info(&mut info, activity)?;
-        }
+        // By their keys, as their index has them.
+        let mut sessions: Vec<&NewSession> = batch.sessions.iter().collect();
+        sessions.sort_by_key(|session| &session.key);
+        SESSIONS.all(connection, &sessions, |row, session| self.session(row, session))?;
+        let infos = unknown_infos(batch.activities, &self.known);
+        INFOS.all(connection, &infos, |row, info| self.info(row, info))?;
+        self.known.extend(infos.iter().map(|info| info.session.to_owned()));
         // In their order, unless dates are far apart: then by the hour, so that a batch goes through
         // the index on dates once and not all over it for each row.
         let mut activities: Vec<&Activity> = batch.activities.iter().collect();
         activities.sort_by_key(|activity| activity.date.div_euclid(HOUR));
-        let (many, rest) = activities.as_chunks::<ROWS>();
-        let mut stored = 0;
-        if !many.is_empty() {
-            let mut statement = connection.prepare_cached(&MANY)?;
-            for activities in many {
-                stored += self.activities(&mut statement, activities)?;
-            }
-        }
-        let mut statement = connection.prepare_cached(&ONE)?;
-        for activity in rest {
-            stored += self.activities(&mut statement, std::slice::from_ref(activity))?;
-        }
-        Ok(stored)
+        let mut address = String::new();
+        ACTIVITIES.all(connection, &activities, |row, activity| {
+            print_address(activity.address, &mut address);
+            self.activity(row, activity, &address)
+        })
     }
 
-    fn session(&self, connection: &Connection, new: &NewSession) -> Result<(), Failure> {
-        connection
-            .prepare_cached(
-                "INSERT INTO django_session (session_key, session_data, expire_date) \
-                 VALUES (?1, ?2, ?3) ON CONFLICT (session_key) DO NOTHING",
-            )?
-            .execute(params![new.key, new.data, self.moment(new.expires)?])?;
-        Ok(())
+    fn session(&self, row: &mut Values<'_, '_>, new: &NewSession) -> Result<(), Failure> {
+        row.bind(&new.key)?;
+        row.bind(&new.data)?;
+        row.bind(self.moment(new.expires)?)
     }
 
-    /// The first user agent and visitor that are seen with a session stay.
-    fn info(&mut self, statement: &mut Statement<'_>, activity: &Activity) -> Result<(), Failure> {
-        let Some(session) = &activity.session else { return Ok(()) };
-        if self.known.contains(&session.key) {
-            return Ok(());
-        }
-        let visitor = session.visitor.as_ref().unwrap_or(&session.key);
-        let received_at = self.moment(activity.received_at)?;
-        statement.execute(params![session.key, activity.user_agent, visitor, received_at])?;
-        self.known.insert(session.key.clone());
-        Ok(())
+    fn info(&self, row: &mut Values<'_, '_>, new: &NewInfo<'_>) -> Result<(), Failure> {
+        row.bind(new.session)?;
+        row.bind(new.user_agent)?;
+        row.bind(new.visitor)?;
+        row.bind(self.moment(new.created_at)?)
     }
 
-    /// As many activities as the statement takes.
-    fn activities(
+    fn activity(
         &self,
-        statement: &mut Statement<'_>,
-        activities: &[&Activity],
-    ) -> Result<u64, Failure> {
-        for (row, activity) in activities.iter().enumerate() {
-            self.bind(statement, row * COLUMNS, activity)?;
-        }
-        Ok(statement.raw_execute()? as u64)
-    }
-
-    /// Binds an activity to the parameters after the first `before`.
-    fn bind(
-        &self,
-        statement: &mut Statement<'_>,
-        before: usize,
+        row: &mut Values<'_, '_>,
         activity: &Activity,
+        address: &str,
     ) -> Result<(), Failure> {
-        let user = activity.user.as_ref().map(|user| self.keys.value(user));
         let date =
             self.moments.text_of_date(activity.date).ok_or_else(|| out_of_range(activity.date))?;
         // The table's CHECK, which our connection leaves out.
         check_properties(activity.properties.as_deref())?;
         let mut digits = [0; Simple::LENGTH];
         let event_id = activity.event_id.map(|id| &*id.simple().encode_lower(&mut digits));
-        statement.raw_bind_parameter(before + 1, user)?;
-        statement
-            .raw_bind_parameter(before + 2, activity.session.as_ref().map(|it| it.key.as_str()))?;
-        statement.raw_bind_parameter(before + 3, activity.address.to_string())?;
-        statement.raw_bind_parameter(before + 4, date)?;
-        statement.raw_bind_parameter(before + 5, &activity.path)?;
-        statement.raw_bind_parameter(before + 6, &activity.referer)?;
-        statement.raw_bind_parameter(before + 7, self.moment(activity.received_at)?)?;
-        statement.raw_bind_parameter(before + 8, event_id)?;
-        statement.raw_bind_parameter(before + 9, &activity.name)?;
-        statement.raw_bind_parameter(before + COLUMNS, &activity.properties)?;
-        Ok(())
+        row.bind(activity.user.as_ref().map(|user| self.keys.value(user)))?;
+        row.bind(activity.session.as_ref().map(|session| session.key.as_str()))?;
+        row.bind(address)?;
+        row.bind(date)?;
+        row.bind(&activity.path)?;
+        row.bind(&activity.referer)?;
+        row.bind(self.moment(activity.received_at)?)?;
+        row.bind(event_id)?;
+        row.bind(&activity.name)?;
+        row.bind(&activity.properties)
     }
 
-    fn moment(&self, at: Micros) -> Result<String, Error> {
+    fn moment(&self, at: Micros) -> Result<Printed, Error> {
         self.moments.text(at).ok_or_else(|| out_of_range(at))
+    }
+}
+
+/// As `Display` has it, which takes a twentieth of all that storing a row does.
+fn print_address(address: IpAddr, text: &mut String) {
+    text.clear();
+    match address {
+        IpAddr::V4(address) => {
+            let mut digits = itoa::Buffer::new();
+            for (place, octet) in address.octets().into_iter().enumerate() {
+                text.push_str(if place == 0 { "" } else { "." });
+                text.push_str(digits.format(octet));
+            }
+        }
+        IpAddr::V6(address) => text.push_str(&address.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_printed_as_anybody_does() {
+        let mut text = String::from("left from the row before");
+        for address in ["0.0.0.0", "10.200.3.255", "::1", "2001:db8::ff00:42:8329"] {
+            print_address(address.parse().unwrap(), &mut text);
+            assert_eq!(text, address);
+        }
     }
 }
