@@ -46,6 +46,9 @@ pub(super) struct How {
     /// Open FROM again, where --finish did not come to its end.
     #[arg(long)]
     cancel: bool,
+    /// With --cancel, where TO is lost for good: it is not asked whether it was opened.
+    #[arg(long, requires = "cancel")]
+    without_to: bool,
     /// Open TO also where the two sides differ.
     #[arg(long, requires = "finish")]
     accept_differences: bool,
@@ -86,7 +89,7 @@ pub(super) struct How {
 /// Moves.
 pub(super) fn moving(how: How) -> Result<(), Failure> {
     let task = match how {
-        How { cancel: true, .. } => Task::Cancel,
+        How { cancel: true, without_to, .. } => Task::Cancel { without_to },
         How { finish: true, accept_differences, .. } => Task::Finish { accept_differences },
         _ => Task::Copy,
     };
@@ -176,13 +179,19 @@ fn stop_by_signal() -> Result<Arc<AtomicBool>, Failure> {
 fn tell(parties: &Parties, outcome: &Outcome, json: bool) -> Result<(), Failure> {
     let (from, to) = (&parties.from, &parties.to);
     match outcome {
-        Outcome::CaughtUp(rows) => print(&format!(
-            "{} holds what {} has, activities: {}. Nothing is switched yet: run the same command \
-             with --finish to switch\n",
-            to.name,
-            from.name,
-            grouped(*rows)
-        )),
+        Outcome::CaughtUp { rows, is_closed } => {
+            let (to, from, rows) = (&to.name, &from.name, grouped(*rows));
+            let next = match is_closed {
+                false => {
+                    "Nothing is switched yet: run the same command with --finish to switch".into()
+                }
+                true => format!(
+                    "{from} is closed, and the spools of its servers fill: go on with --finish, or open it \
+                     with --cancel"
+                ),
+            };
+            print(&format!("{to} holds what {from} has, activities: {rows}. {next}\n"))
+        }
         Outcome::Cancelled => print(&format!("{} is open again\n", from.name)),
         Outcome::Finished(report) if json => print(&format!("{}\n", report.to_json())),
         Outcome::Finished(report) => {

@@ -37,7 +37,7 @@ impl Progress {
         }
     }
 
-    /// So many of about so many are done.
+    /// So many of about so many (0: of nobody knows how many) are done.
     pub(super) fn show(&mut self, stage: &'static str, done: u64, total: u64) {
         let now = Instant::now();
         if self.stage != stage || done < self.mark.1 {
@@ -86,6 +86,9 @@ impl Progress {
 }
 
 fn line(stage: &str, (done, total): (u64, u64), rate: f64) -> String {
+    if total == 0 && done > 0 {
+        return format!("{stage:<13} {}  {}/s", grouped(done), grouped(rate as u64));
+    }
     let total = total.max(done);
     let full = (done * WIDTH).checked_div(total).unwrap_or(WIDTH);
     let percent = (done * 100).checked_div(total).unwrap_or(100);
@@ -133,6 +136,7 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_000_000, "1,000,000")] {
             assert_eq!(grouped(number), text);
         }
+        assert_eq!(line("sessions", (2_000, 0), 500.0), "sessions      2,000  500/s");
         assert!(line("copying", (0, 0), 0.0).contains("100 %"));
         assert!(line("copying", (5, 3), 0.0).contains("5 of 5"));
     }

@@ -3,29 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::read::Which;
 use super::report::{Day, Report, Side};
-use super::{Error, Move, Stage, row};
-use crate::store::{Moments, StoredActivity};
+use super::{Error, Move};
 
 /// How often a ClickHouse is read again whose replicas may be behind.
 const AGAIN: usize = 30;
 const BETWEEN: Duration = Duration::from_secs(2);
-/// Rows of a page.
-const PAGE: usize = 8_192;
 
 /// Days since 1970, and what each has.
 pub(super) type Days = BTreeMap<i64, Side>;
 
-/// Which side is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
-    From,
-    To,
-}
-
 impl Move<'_> {
     /// Compares, and takes what was committed late. Says what there is to say.
     pub(super) fn compare(&mut self, accept_differences: bool) -> Result<Report, Error> {
+        // What an answer that was lost has left unknown.
+        self.remember()?;
         let mut report = self.compare_rows()?;
         report.sessions = self.compare_infos()?;
         if report.is_clean() || accept_differences {
@@ -79,59 +72,11 @@ impl Move<'_> {
     /// What each day of a side has.
     fn sums(&mut self, which: Which) -> Result<Days, Error> {
         let mut days = Days::new();
-        self.each(which, |day, hash, _| {
-            days.entry(day).or_default().add(hash);
-            true
-        })?;
-        Ok(days)
-    }
-
-    /// Reads all rows that are to be equal: their day, their hash, and the row. `look` returns false
-    /// to end.
-    pub(super) fn each(
-        &mut self,
-        which: Which,
-        mut look: impl FnMut(i64, u128, &StoredActivity) -> bool,
-    ) -> Result<(), Error> {
-        let id = self.parties.id;
-        let moved = self.patient(|it| it.target.moved(id))?;
-        let passed = self.state.passed;
-        let database = match which {
-            Which::From => &self.parties.from.database,
-            Which::To => &self.parties.to.database,
-        };
-        let moments: Moments = database.moments().clone();
-        let form = self.form(&moments);
-        let (mut after, mut done) = (i64::MIN, 0);
-        loop {
-            let rows = self.patient(|it| match which {
-                Which::From => it.from.after(after, PAGE),
-                Which::To => it.to.after(after, PAGE),
-            })?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            after = last.id;
-            for row in &rows {
-                let counts = match which {
-                    Which::From => row.id <= passed,
-                    Which::To => moved.has(row.id),
-                };
-                if counts {
-                    let (day, hash) = row::of_activity(row, form);
-                    done += 1;
-                    if !look(day, hash, row) {
-                        return Ok(());
-                    }
-                }
-            }
-            let stage = match which {
-                Which::From => Stage::ReadingFrom,
-                Which::To => Stage::ReadingTo,
-            };
-            self.watcher.progress(stage, done, self.state.given.max(done));
-            if which == Which::From && after >= passed || which == Which::To && moved.ends(after) {
-                return Ok(());
-            }
+        let mut reader = self.reader(which)?;
+        while let Some(rows) = self.read(&mut reader)? {
+            rows.iter().for_each(|it| days.entry(it.day).or_default().add(it.hash));
         }
+        Ok(days)
     }
 }
 

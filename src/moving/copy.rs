@@ -3,22 +3,21 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::{Error, Move, Stage};
+use super::{
+    Error, Move, Stage,
+    read::{Which, is_heavy},
+};
 use crate::store::{self, Load, StoredActivity, StoredSession, progress};
 
 /// Rows of a batch for an SQL database.
 pub(super) const SMALL: usize = 8_192;
 /// And for a ClickHouse, which makes a file of each batch.
 pub(super) const LARGE: usize = 32_768;
-/// Where the rows of a page take more bytes than this, the next one is smaller.
-const PAGE_BYTES: usize = 24 << 20;
-/// The smallest page.
-const LEAST: usize = 256;
 /// How many sessions to remember as written.
 const KNOWN_SESSIONS: usize = 200_000;
 /// As long as others write, rows this young are left for later: one with a lower number may be
 /// about to be committed.
-const YOUNG: Duration = Duration::from_secs(1);
+const YOUNG: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1_000 });
 
 /// What is left after a pass of less than this is little.
 const SHORT: Duration = Duration::from_secs(4);
@@ -51,6 +50,7 @@ impl Move<'_> {
                 return Ok(());
             }
             longest = time;
+            self.total = self.patient(|it| it.from.count())?;
         }
     }
 
@@ -58,19 +58,16 @@ impl Move<'_> {
     fn copy_to(&mut self, top: i64, seen: Instant, until: Until) -> Result<(), Error> {
         while self.state.passed < top {
             let passed = self.state.passed;
-            let mut rows = self.patient(|it| it.from.after(passed, it.page))?;
+            let mut rows = self.page(Which::From, passed, self.batch)?;
+            let is_short = rows.len() < self.batch && !is_heavy(&rows);
             rows.retain(|row| row.id <= top);
-            let is_last = rows.len() < self.page || rows.last().is_some_and(|row| row.id >= top);
+            let is_last = is_short || rows.last().is_some_and(|row| row.id >= top);
             if is_last && until == Until::CaughtUp && seen.elapsed() < YOUNG {
                 self.sleep(YOUNG.saturating_sub(seen.elapsed()))?;
                 continue;
             }
             if rows.is_empty() {
                 return Ok(());
-            }
-            let bytes: usize = rows.iter().map(size).sum();
-            if bytes > PAGE_BYTES {
-                self.page = (self.page / 2).max(LEAST);
             }
             self.give(&rows)?;
             let total = self.total.max(self.state.given);
@@ -89,12 +86,17 @@ impl Move<'_> {
         let numbered = self.renumbered(rows, self.state.given);
         let load = Load {
             guard: self.cursor(progress::PASSED, last.unsigned_abs()),
+            owner: self.owner,
             activities: numbered.as_deref().unwrap_or(rows),
             infos: &infos,
             set: &[self.cursor(progress::GIVEN, given)],
         };
         match self.patient(|it| it.target.load(&load)) {
             Ok(stored) => {
+                if stored == 0 {
+                    // Taken already: by the try before, or by another run.
+                    self.remember()?;
+                }
                 self.state.passed = last;
                 self.state.given = given;
                 self.state.stored += stored;
@@ -154,10 +156,4 @@ impl Move<'_> {
         }
         Ok(infos)
     }
-}
-
-/// What a row takes, about.
-fn size(row: &StoredActivity) -> usize {
-    let properties = row.properties.as_ref().map_or(0, String::len);
-    row.path.len() + row.referer.len() + row.name.len() + properties + 200
 }

@@ -51,7 +51,7 @@ impl Move<'_> {
                 sessions.add(hash, there.get(&info.session).copied());
             }
             let done = sessions.from.rows;
-            self.watcher.progress(Stage::Sessions, done, done);
+            self.watcher.progress(Stage::Sessions, done, 0);
         }
     }
 

@@ -15,6 +15,7 @@ mod begin;
 mod check;
 mod copy;
 mod infos;
+mod read;
 mod repair;
 mod report;
 mod row;
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::store::{self, Cursor, Database, Door, History, Moments, Mover, progress};
+pub use begin::SAME;
 pub use report::{Day, Report, Side as Totals};
 use row::Form;
 
@@ -70,8 +72,10 @@ pub struct Parties {
     pub to: Side,
     /// What this move is remembered under.
     pub id: Uuid,
-    /// Nobody has had the folder for batches under way before.
-    pub folder_is_new: bool,
+    /// And the one in the other direction.
+    pub back: Uuid,
+    /// The name of the folder for batches under way to a ClickHouse.
+    pub folder: Option<u64>,
 }
 
 /// What to do.
@@ -85,7 +89,10 @@ pub enum Task {
         accept_differences: bool,
     },
     /// Open FROM again.
-    Cancel,
+    Cancel {
+        /// TO is lost, and cannot be asked whether it was opened.
+        without_to: bool,
+    },
 }
 
 /// What is being done.
@@ -103,7 +110,7 @@ pub enum Stage {
 
 /// Who is told how it goes.
 pub trait Watcher {
-    /// So many rows are done, of about so many.
+    /// So many rows are done, of about so many (0: of nobody knows how many).
     fn progress(&mut self, stage: Stage, done: u64, total: u64);
     /// Something that happened.
     fn say(&mut self, text: &str);
@@ -112,8 +119,13 @@ pub trait Watcher {
 /// What came of it.
 #[derive(Debug)]
 pub enum Outcome {
-    /// All that FROM has is in TO, so many rows; nothing is switched.
-    CaughtUp(u64),
+    /// All that FROM has is in TO; TO is not open.
+    CaughtUp {
+        /// So many rows.
+        rows: u64,
+        /// FROM is closed already.
+        is_closed: bool,
+    },
     /// The sides are equal, and TO is open.
     Finished(Report),
     /// FROM is open again.
@@ -131,25 +143,15 @@ pub fn run(
     (watcher, stop): (&mut dyn Watcher, &AtomicBool),
 ) -> Result<Outcome, Error> {
     let mut this = Move::new(parties, watcher, stop);
-    this.page = rows.unwrap_or(this.page);
-    if task != Task::Cancel {
-        this.patient(|it| begin::prepare(&*it.parties.to.database))?;
+    this.batch = rows.unwrap_or(this.batch);
+    let result = this.run(task);
+    if result.is_err() && this.is_closed && !this.state.finished {
+        this.watcher.say(
+            "FROM is closed, TO is not open: servers answer, and their spools fill. Go on with --finish, or \
+             open FROM with --cancel",
+        );
     }
-    this.begin()?;
-    match task {
-        Task::Cancel => this.cancel(),
-        Task::Copy if this.state.finished => this.late(false),
-        Task::Finish { accept_differences } if this.state.finished => this.late(accept_differences),
-        Task::Copy => {
-            this.fill()?;
-            this.copy(copy::Until::CaughtUp)?;
-            Ok(Outcome::CaughtUp(this.state.given))
-        }
-        Task::Finish { accept_differences } => {
-            this.fill()?;
-            this.finish(accept_differences)
-        }
-    }
+    result
 }
 
 /// What is remembered in TO.
@@ -160,6 +162,8 @@ struct State {
     stored: u64,
     boundary: i64,
     step: u64,
+    run: u64,
+    folder: u64,
     finished: bool,
 }
 
@@ -171,14 +175,20 @@ struct Move<'a> {
     source: Box<dyn Mover>,
     to: Box<dyn History>,
     target: Box<dyn Mover>,
-    /// FROM has spools, and a door.
+    /// FROM (or the site's database beside it) has spools, and a door.
     has_spools: bool,
+    /// FROM's door was closed by this move.
+    is_closed: bool,
+    /// Until when a side that has not answered yet is waited for.
+    first_until: Option<Instant>,
+    /// What holds as long as no other run has taken over.
+    owner: Option<Cursor>,
     state: State,
     is_fresh: bool,
     /// Sessions whose info was given to an SQL database. Emptied when full.
     known: HashSet<String>,
-    /// So many rows are read at once.
-    page: usize,
+    /// So many rows go over at once.
+    batch: usize,
     /// Rows that FROM has, about.
     total: u64,
 }
@@ -195,27 +205,50 @@ impl<'a> Move<'a> {
             to: to.history(),
             target: to.mover(),
             has_spools: false,
+            is_closed: false,
+            first_until: None,
+            owner: None,
             state: State::default(),
             is_fresh: true,
             known: HashSet::new(),
-            page: if parties.to.is_clickhouse { copy::LARGE } else { copy::SMALL },
+            batch: if parties.to.is_clickhouse { copy::LARGE } else { copy::SMALL },
             total: 0,
         }
     }
 
-    /// Looks at both sides.
-    fn begin(&mut self) -> Result<(), Error> {
-        self.has_spools = self.patient(|it| it.source.spools())?.is_some();
-        self.remember()?;
-        if !self.is_fresh && self.parties.folder_is_new {
+    fn run(&mut self, task: Task) -> Result<Outcome, Error> {
+        if let Task::Cancel { without_to: true } = task {
+            return self.cancel_without_to();
+        }
+        let cancels = matches!(task, Task::Cancel { .. });
+        self.look(!cancels)?;
+        if cancels && self.is_fresh {
             return Err(Error::Refused(
-                "this move was begun from another folder, and a batch may be under way there: run \
-                 it where it was begun, or name that folder by --folder"
+                "no move between these two was begun: write both addresses as they were then"
                     .into(),
             ));
         }
-        self.total = self.patient(|it| it.from.count())?;
-        Ok(())
+        if self.is_fresh {
+            self.must_be_empty()?;
+        }
+        self.take_over()?;
+        match task {
+            Task::Cancel { .. } => self.cancel(),
+            Task::Copy if self.state.finished => self.late(false),
+            Task::Finish { accept_differences } if self.state.finished => {
+                self.late(accept_differences)
+            }
+            Task::Copy => {
+                self.fill()?;
+                self.copy(copy::Until::CaughtUp)?;
+                let (rows, is_closed) = (self.state.given, self.is_closed);
+                Ok(Outcome::CaughtUp { rows, is_closed })
+            }
+            Task::Finish { accept_differences } => {
+                self.fill()?;
+                self.finish(accept_differences)
+            }
+        }
     }
 
     /// Reads what TO remembers.
@@ -224,22 +257,35 @@ impl<'a> Move<'a> {
         let known = self.patient(|it| it.target.positions(id))?;
         let of = |what| known.iter().find(|(it, _)| *it == what).map_or(0, |(_, at)| *at);
         let number = |what| i64::try_from(of(what)).unwrap_or(i64::MAX);
-        self.is_fresh = known.is_empty();
+        self.is_fresh = known.iter().all(|(it, _)| *it != progress::PASSED);
         self.state = State {
             passed: number(progress::PASSED),
             given: of(progress::GIVEN),
             stored: of(progress::STORED),
             boundary: number(progress::BOUNDARY),
             step: of(progress::STEP),
+            run: of(progress::RUN),
+            folder: of(progress::FOLDER),
             finished: of(progress::FINISHED) > 0,
         };
-        Ok(())
+        // A step that another run has taken under the same number was not ours.
+        match self.owner {
+            Some(owner) if owner.position != self.state.run => {
+                Err(store::Error::Schema(store::TAKEN_OVER.into()))?
+            }
+            _ => Ok(()),
+        }
     }
 
     fn finish(&mut self, accept_differences: bool) -> Result<Outcome, Error> {
         self.copy(copy::Until::CaughtUp)?;
-        if self.has_spools && !self.parties.from.is_clickhouse {
-            self.patient(|it| it.source.set_door(Door::Gone))?;
+        if self.renumbers() && !accept_differences {
+            self.must_know_spools()?;
+        }
+        if self.has_door() {
+            let id = self.parties.id;
+            self.patient(|it| it.source.set_door(Door::Gone, id))?;
+            self.is_closed = true;
             self.watcher.say("FROM is closed: its servers keep what comes in in their spools");
         }
         self.copy(copy::Until::End)?;
@@ -270,20 +316,53 @@ impl<'a> Move<'a> {
                     .into(),
             ));
         }
-        if self.has_spools && !self.parties.from.is_clickhouse {
-            self.patient(|it| it.source.set_door(Door::Open))?;
+        self.open_from()
+    }
+
+    /// TO is lost: what it remembers cannot be asked.
+    fn cancel_without_to(&mut self) -> Result<Outcome, Error> {
+        self.first_until = Some(Instant::now() + begin::FIRST);
+        self.has_spools = self.patient(|it| it.source.spools())?.is_some();
+        self.look_at_doors()?;
+        self.open_from()
+    }
+
+    fn open_from(&mut self) -> Result<Outcome, Error> {
+        if self.has_door() {
+            let id = self.parties.id;
+            self.patient(|it| it.source.set_door(Door::Open, id))?;
+            self.is_closed = false;
         }
         Ok(Outcome::Cancelled)
     }
 
+    /// On the way back from a ClickHouse, positions stay where they are: in the site's database. Servers
+    /// that do not find theirs would store again what their spools still hold.
+    fn must_know_spools(&mut self) -> Result<(), Error> {
+        if self.patient(|it| it.source.spools())?.is_some_and(|spools| !spools.is_empty()) {
+            return Ok(());
+        }
+        Err(Error::Refused(format!(
+            "{} knows no spool: the way back from a ClickHouse goes to the database that the servers have \
+             beside it, where the positions of their spools are. If no server ever stored anything, say \
+             --accept-differences",
+            self.parties.to.name
+        )))
+    }
+
+    /// Whether FROM can be closed.
+    fn has_door(&self) -> bool {
+        self.has_spools && !self.parties.from.is_clickhouse
+    }
+
     /// Whether spools have to find their positions in TO.
     fn hands_over(&self) -> bool {
-        self.has_spools && !self.parties.from.is_clickhouse && !self.parties.to.is_clickhouse
+        self.has_door() && !self.parties.to.is_clickhouse
     }
 
     /// Whether servers of TO must wait: beside a ClickHouse they have their positions already.
     fn closes_to(&self) -> bool {
-        !self.parties.from.is_clickhouse && !self.parties.to.is_clickhouse
+        self.keeps_numbers()
     }
 
     /// Whether rows get numbers from 1 in their order.
@@ -293,8 +372,13 @@ impl<'a> Move<'a> {
 
     /// What the rows have in common on both sides.
     fn form<'b>(&self, moments: &'b Moments) -> Form<'b> {
-        let same = !self.parties.from.is_clickhouse && !self.parties.to.is_clickhouse;
+        let same = self.keeps_numbers();
         Form { moments, ids: same, derived: same }
+    }
+
+    /// Whether rows have the same numbers on both sides.
+    fn keeps_numbers(&self) -> bool {
+        !self.parties.from.is_clickhouse && !self.parties.to.is_clickhouse
     }
 
     fn cursor(&self, segment: Uuid, position: u64) -> Cursor {
@@ -315,7 +399,7 @@ impl<'a> Move<'a> {
         set: &[Cursor],
     ) -> Result<u64, Error> {
         let guard = self.cursor(progress::STEP, self.state.step + 1);
-        let load = store::Load { guard, activities, infos, set };
+        let load = store::Load { guard, owner: self.owner, activities, infos, set };
         self.patient(|it| it.target.load(&load))?;
         let before = self.state.stored;
         self.remember()?;
@@ -335,6 +419,9 @@ impl<'a> Move<'a> {
             }
             match work(self) {
                 Err(store::Error::Unavailable(text) | store::Error::Full(text)) => {
+                    if self.first_until.is_some_and(|until| Instant::now() > until) {
+                        return Err(store::Error::Unavailable(text).into());
+                    }
                     if told.as_ref() != Some(&text) {
                         self.watcher.say(&format!("waiting: {text}"));
                         told = Some(text);

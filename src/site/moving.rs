@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     config::{Config, without_password},
     failure::Failure,
-    moving::{Parties, Side},
+    moving::{self, Parties, Side},
     spool::{Claim, Frozen},
     store::{self, Database, WithClickHouse},
 };
@@ -32,7 +32,9 @@ impl Place {
 
     fn sql(&self, config: &Config) -> Result<Box<dyn Database>, Failure> {
         let settings = settings(config, self.password.clone().map(store::Password))?;
-        store::open(&self.url, settings).map_err(|text| Failure::Config(self.told(&text)))
+        store::open(&self.url, settings).map_err(|text| {
+            Failure::Config(self.told(&format!("{text}; or clickhouse://user@host:8123/database")))
+        })
     }
 
     fn told(&self, text: &str) -> String {
@@ -49,7 +51,10 @@ pub fn parties(
     [from, to]: [&Place; 2],
     folder: &Path,
 ) -> Result<(Parties, Option<Claim>), Failure> {
-    let id = id_of(&from.url, &to.url);
+    let (id, back) = (id_of(&from.url, &to.url), id_of(&to.url, &from.url));
+    if id == back {
+        return Err(Failure::Config(moving::SAME.into()));
+    }
     let folder = folder.join(id.simple().to_string());
     // What is beside a ClickHouse: the other one, or the site's database.
     let site = match (from.is_clickhouse(), to.is_clickhouse()) {
@@ -69,8 +74,8 @@ pub fn parties(
         let name = without_password(&place.url);
         Ok(Side { name, database, is_clickhouse: place.is_clickhouse() })
     };
-    let folder_is_new = claim.as_ref().is_some_and(|claim| claim.is_new);
-    Ok((Parties { from: side(from)?, to: side(to)?, id, folder_is_new }, claim))
+    let folder = claim.as_ref().map(|claim| claim.name);
+    Ok((Parties { from: side(from)?, to: side(to)?, id, back, folder }, claim))
 }
 
 fn clickhouse(
@@ -137,7 +142,15 @@ fn identity(url: &str) -> String {
     let kind = kind(url);
     let rest = rest.split('?').next().unwrap_or_default();
     let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
-    format!("{kind}:{place}")
+    let (hosts, name) = place.split_once('/').unwrap_or((place, ""));
+    let port = match kind {
+        "postgres" => ":5432",
+        "mysql" => ":3306",
+        _ => "",
+    };
+    let hosts = hosts.to_ascii_lowercase();
+    let hosts = hosts.strip_suffix(port).unwrap_or(&hosts);
+    format!("{kind}:{hosts}/{name}")
 }
 
 #[cfg(test)]
@@ -153,6 +166,10 @@ mod tests {
             ("mysql://u@h/d", "mariadb://h/d", true),
             ("sqlite:///a.sqlite3", "sqlite:///./a.sqlite3", true),
             ("sqlite:///a.sqlite3", "sqlite:///b.sqlite3", false),
+            ("postgres://h/d", "postgres://x@H:5432/d", true),
+            ("postgres://h/d", "postgres://h:5433/d", false),
+            ("postgres://h/d", "postgres://h/D", false),
+            ("mysql://h:3306/d", "mysql://h/d", true),
             ("clickhouse://u@a:1+b:1/d?cluster=c", "clickhouse://v:p@a:1+b:1/d", true),
             ("clickhouses://a:1/d", "clickhouse://a:1/d?secure=1", true),
             ("clickhouses://a:1/d", "postgres://a:1/d", false),

@@ -3,14 +3,17 @@
 
 use std::{fs::File, path::Path};
 
-use super::{Error, directory::Directory};
+use super::{Error, directory::Directory, frozen};
+
+/// Of a folder's name.
+const DIGITS: usize = 16;
 
 /// The folder, as long as this lives.
 #[derive(Debug)]
 pub struct Claim {
     _lock: File,
-    /// Nobody has had it before.
-    pub is_new: bool,
+    /// The name that the folder got from whom had it first: no other has the same.
+    pub name: u64,
 }
 
 impl Claim {
@@ -19,12 +22,27 @@ impl Claim {
     /// # Errors
     /// [`Error::Locked`] where another process has it.
     pub fn take(folder: &Path) -> Result<Claim, Error> {
-        let is_new = !folder.join("lock").exists();
         let directory = Directory::plain(folder.to_owned())?;
         let lock = directory.lock()?;
+        let name = name_of(folder).map_err(Error::io("name", folder))?;
         directory.sync()?;
-        Ok(Claim { _lock: lock, is_new })
+        Ok(Claim { _lock: lock, name })
     }
+}
+
+fn name_of(folder: &Path) -> std::io::Result<u64> {
+    let path = folder.join("name");
+    if let Ok(text) = std::fs::read_to_string(&path)
+        && text.len() == DIGITS
+        && let Ok(name) = u64::from_str_radix(&text, 16)
+    {
+        return Ok(name);
+    }
+    // A database keeps it as a position of a spool.
+    let name = rand::random::<u64>() >> 1;
+    let text = format!("{name:0DIGITS$x}");
+    frozen::replace(&path, &folder.join("name.tmp"), text.as_bytes())?;
+    Ok(name)
 }
 
 #[cfg(test)]
@@ -36,9 +54,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("a/b");
         let claim = Claim::take(&folder).unwrap();
-        assert!(claim.is_new);
+        let name = claim.name;
         assert!(matches!(Claim::take(&folder), Err(Error::Locked { .. })));
         drop(claim);
-        assert!(!Claim::take(&folder).unwrap().is_new);
+        assert_eq!(Claim::take(&folder).unwrap().name, name);
+        assert_ne!(Claim::take(&dir.path().join("c")).unwrap().name, name);
+        // Half of a name is none: nothing was written under it yet.
+        std::fs::write(folder.join("name"), "12").unwrap();
+        let other = Claim::take(&folder).unwrap().name;
+        assert!(other != name && other < 1 << 63);
     }
 }

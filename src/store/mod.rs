@@ -36,7 +36,7 @@ use crate::activity::{Activity, Micros};
 pub use self::mysql::MysqlDatabase;
 pub use clickhouse::{Freezer, MakeFreezer, Parking, Place, WithClickHouse};
 pub use moment::Moments;
-pub use moving::{Door, Load, Moved, Mover, progress};
+pub use moving::{Door, Load, Moved, Mover, TAKEN_OVER, progress};
 pub use postgres::PostgresDatabase;
 pub use settings::{Password, Settings, TokenTables, Users};
 pub use sqlite::SqliteDatabase;

@@ -12,6 +12,8 @@ use super::{Cursor, Error, StoredActivity, StoredSession};
 const DOORS: Uuid = Uuid::from_u128(0x6a61_6666_6172_446f_6f72_7331_0000_0001);
 /// The "segment" of the door to the activities.
 const ACTIVITIES: Uuid = Uuid::from_u128(1);
+/// And of the move that has set it last.
+const MOVE: Uuid = Uuid::from_u128(2);
 
 /// What a move remembers, each as a segment of its own.
 pub mod progress {
@@ -31,6 +33,12 @@ pub mod progress {
     pub const FINISHED: Uuid = Uuid::from_u128(6);
     /// The last number that a ClickHouse gave.
     pub(in crate::store) const NUMBERED: Uuid = Uuid::from_u128(7);
+    /// The run that may write: each takes over from the one before.
+    pub const RUN: Uuid = Uuid::from_u128(8);
+    /// The folder that holds the batch under way to a ClickHouse.
+    pub const FOLDER: Uuid = Uuid::from_u128(9);
+    /// What is forgotten before the same way is gone once more. A ClickHouse's numbers go on.
+    pub const ALL: [Uuid; 8] = [PASSED, GIVEN, STORED, BOUNDARY, STEP, FINISHED, RUN, FOLDER];
     /// Segments of spools are random; ours are not.
     pub(super) const LAST: u128 = 64;
 }
@@ -66,6 +74,21 @@ impl Door {
             1 => Door::Filling,
             _ => Door::Gone,
         })
+    }
+
+    /// Whether this move has set it, by the same positions.
+    pub fn is_of(positions: &[(Uuid, u64)], id: Uuid) -> bool {
+        positions.iter().any(|(segment, by)| *segment == MOVE && *by == Door::by(id))
+    }
+
+    /// The rows that say how it stands, and by whom.
+    pub(super) fn rows(self, id: Uuid) -> [Cursor; 2] {
+        [self.cursor(), Cursor { spool: DOORS, segment: MOVE, position: Door::by(id) }]
+    }
+
+    /// Of a move as much as a position holds.
+    fn by(id: Uuid) -> u64 {
+        (id.as_u128() >> 65) as u64
     }
 
     /// The row that says so.
@@ -109,6 +132,8 @@ pub(super) fn is_of_a_spool(cursor: &Cursor) -> bool {
 pub struct Load<'a> {
     /// A load whose guard is not beyond the stored one changes nothing.
     pub guard: Cursor,
+    /// Where another run has taken over, nothing is written: this position must hold.
+    pub owner: Option<Cursor>,
     /// Rows of another database. An SQL database keeps their ids; whose `event_id` is stored
     /// already is left out.
     pub activities: &'a [StoredActivity],
@@ -117,6 +142,20 @@ pub struct Load<'a> {
     pub infos: &'a [StoredSession],
     /// Positions that are to hold afterwards, also lower ones.
     pub set: &'a [Cursor],
+}
+
+/// What a run is told when another goes on.
+pub const TAKEN_OVER: &str = "another `djaffar move` between these two databases was started after this \
+    one and goes on with it: this one ends. Where that was a mistake, let it end, then run this again";
+
+impl Load<'_> {
+    /// Whether its run may write, by what is stored of the owner.
+    pub(super) fn admit(&self, stored: Option<u64>) -> Result<(), Error> {
+        match self.owner {
+            Some(owner) if stored != Some(owner.position) => Err(Error::Schema(TAKEN_OVER.into())),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Which rows of a database a move has put there.
@@ -153,8 +192,9 @@ pub trait Mover: Send {
     /// Takes rows. Adds how many are new to [`progress::STORED`] of the guard's move, and returns
     /// it.
     fn load(&mut self, load: &Load<'_>) -> Result<u64, Error>;
-    /// Opens or closes. When it returns, no server writes activities that would not be let in now.
-    fn set_door(&mut self, door: Door) -> Result<(), Error>;
+    /// Opens or closes, for this move. When it returns, no server writes activities that would not be
+    /// let in now.
+    fn set_door(&mut self, door: Door, id: Uuid) -> Result<(), Error>;
     /// Sees to it that rows of its own get this number or later ones.
     fn reserve(&mut self, boundary: i64) -> Result<(), Error>;
     /// Which rows this move has put here, or puts.

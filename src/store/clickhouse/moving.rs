@@ -51,6 +51,8 @@ struct Pending {
     frozen: Frozen,
     /// What the site's database gets with the guard.
     set: Vec<Cursor>,
+    /// Who may.
+    owner: Option<Cursor>,
     done: Vec<bool>,
     /// Whether a shard may have it unknown to us.
     tried: bool,
@@ -82,9 +84,11 @@ impl ClickHouseMover {
         if !self.thawed {
             if let Some(bytes) = self.freezer.load()? {
                 let (set, frozen) = thaw(&bytes)?;
-                if !self.is_taken(&frozen.cursor)? {
+                // Of a move that is over, and was forgotten: not ours.
+                let is_ours = self.position(&frozen.cursor)?.is_some();
+                if is_ours && !self.is_taken(&frozen.cursor)? {
                     let done = vec![false; frozen.parts.len()];
-                    self.pending = Some(Pending { frozen, set, done, tried: true });
+                    self.pending = Some(Pending { frozen, set, owner: None, done, tried: true });
                 }
             }
             self.thawed = true;
@@ -99,7 +103,7 @@ impl ClickHouseMover {
     }
 
     fn finish(&mut self, pending: &mut Pending) -> Result<(), Error> {
-        let Pending { frozen, set, done, tried } = pending;
+        let Pending { frozen, set, owner, done, tried } = pending;
         if frozen.parts.len() != self.shards.len() {
             return Err(Error::Schema(format!(
                 "a batch for {} shards is under way, and the address names {}: finish it with the \
@@ -119,7 +123,8 @@ impl ClickHouseMover {
         );
         let results: Vec<Result<(), Error>> = runtime(&mut self.runtime)?.block_on(join_all(tries));
         results.into_iter().collect::<Result<(), Error>>()?;
-        self.site.load(&Load { guard: frozen.cursor, activities: &[], infos: &[], set })?;
+        let (guard, owner) = (frozen.cursor, *owner);
+        self.site.load(&Load { guard, owner, activities: &[], infos: &[], set })?;
         Ok(())
     }
 
@@ -209,7 +214,7 @@ impl ClickHouseMover {
         self.freezer.freeze(&freeze(&set, &frozen))?;
         self.written.extend(load.infos.iter().map(|info| info.session.clone()));
         let done = frozen.parts.iter().map(Part::is_empty).collect();
-        self.pending = Some(Pending { frozen, set, done, tried: false });
+        self.pending = Some(Pending { frozen, set, owner: load.owner, done, tried: false });
         Ok(())
     }
 
@@ -268,6 +273,9 @@ impl Mover for ClickHouseMover {
         if load.activities.is_empty() && load.infos.is_empty() {
             return self.site.load(load);
         }
+        if let Some(owner) = &load.owner {
+            load.admit(self.position(owner)?)?;
+        }
         self.freeze(load)?;
         let stored = self
             .pending
@@ -278,7 +286,7 @@ impl Mover for ClickHouseMover {
     }
 
     /// Servers find their positions in the site's database, before and after: nothing need be closed.
-    fn set_door(&mut self, _: Door) -> Result<(), Error> {
+    fn set_door(&mut self, _: Door, _: Uuid) -> Result<(), Error> {
         Ok(())
     }
 

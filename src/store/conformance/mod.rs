@@ -29,6 +29,7 @@ pub(crate) fn all(make: impl Fn() -> Box<dyn Database>) {
         migrating_again_is_harmless,
         moving::moved_rows_are_as_they_were,
         moving::a_load_again_changes_nothing,
+        moving::a_run_that_was_taken_over_writes_nothing,
         moving::doors_keep_servers_waiting,
         moving::numbers_below_the_boundary_belong_to_a_move,
     ] {

@@ -30,7 +30,7 @@ fn load(
 ) -> Result<u64, Error> {
     let guard = Cursor { spool: MOVE, segment: progress::PASSED, position };
     let set = [Cursor { spool: MOVE, segment: progress::GIVEN, position: position * 10 }];
-    mover.load(&Load { guard, activities, infos, set: &set })
+    mover.load(&Load { guard, owner: None, activities, infos, set: &set })
 }
 
 fn info(session: &str, user_agent: &str) -> StoredSession {
@@ -110,16 +110,42 @@ pub(super) fn a_load_again_changes_nothing(database: &dyn Database) {
     assert!(mover.spools().unwrap().unwrap().iter().all(|it| it.spool != MOVE));
 }
 
+pub(super) fn a_run_that_was_taken_over_writes_nothing(database: &dyn Database) {
+    let (mut one, mut other) = (database.mover(), database.mover());
+    let cursor = |segment, position| Cursor { spool: MOVE, segment, position };
+    let run = |number| cursor(progress::RUN, number);
+    let take_over = |mover: &mut dyn Mover, number| {
+        let set = [cursor(progress::PASSED, 0), run(number)];
+        let guard = cursor(progress::STEP, number);
+        mover.load(&Load { guard, owner: None, activities: &[], infos: &[], set: &set }).unwrap();
+    };
+    let give = |mover: &mut dyn Mover, number, id: i64| {
+        let guard = cursor(progress::PASSED, id.unsigned_abs());
+        let (activities, owner) = ([old_row(id)], Some(run(number)));
+        mover.load(&Load { guard, owner, activities: &activities, infos: &[], set: &[] })
+    };
+    take_over(&mut *one, 1);
+    assert_eq!(give(&mut *one, 1, 1), Ok(1));
+    take_over(&mut *other, 2);
+    assert!(matches!(give(&mut *one, 1, 2), Err(Error::Schema(text)) if text.contains("another")));
+    assert_eq!(give(&mut *other, 2, 2), Ok(1));
+    assert!(give(&mut *one, 1, 3).is_err());
+    assert_eq!(paths(database), ["/old/1", "/old/2"]);
+    assert!(one.positions(MOVE).unwrap().contains(&(progress::PASSED, 2)));
+}
+
 pub(super) fn doors_keep_servers_waiting(database: &dyn Database) {
     let mut mover = database.mover();
-    mover.set_door(Door::Open).unwrap();
+    mover.set_door(Door::Open, MOVE).unwrap();
+    // What an earlier move was remembered under.
+    let other = Uuid::from_u128(7 << 100);
     if Door::of(&mover.positions(Door::ID).unwrap()).is_none() {
         // A ClickHouse has none: positions are in the site's database, before and after.
         return;
     }
     let mut store = database.store();
     assert_eq!(write(&mut *store, &[activity(1)], 10), Ok(1));
-    mover.set_door(Door::Gone).unwrap();
+    mover.set_door(Door::Gone, MOVE).unwrap();
     let waits = |result: Result<u64, Error>| matches!(result, Err(Error::Unavailable(_)));
     assert!(waits(write(&mut *store, &[activity(2)], 20)));
     assert!(waits(write(&mut *database.store(), &[activity(2)], 20)), "a new connection");
@@ -130,11 +156,14 @@ pub(super) fn doors_keep_servers_waiting(database: &dyn Database) {
     let cursor = Cursor { spool: SPOOL, segment: Uuid::from_u128(1 << 100), position: 7 };
     assert_eq!(store.write(&Batch { activities: &[], sessions: &[], cursor }), Ok(0));
     assert_eq!(mover.spools(), Ok(Some(vec![cursor])));
-    mover.set_door(Door::Filling).unwrap();
+    let is_of = |mover: &mut dyn Mover, id| Door::is_of(&mover.positions(Door::ID).unwrap(), id);
+    assert!(is_of(&mut *mover, MOVE) && !is_of(&mut *mover, other));
+    mover.set_door(Door::Filling, other).unwrap();
+    assert!(is_of(&mut *mover, other) && !is_of(&mut *mover, MOVE));
     assert!(waits(write(&mut *store, &[activity(2)], 20)));
     assert!(matches!(store.cursors(SPOOL), Err(Error::Unavailable(_))));
     assert_eq!(mover.positions(SPOOL).unwrap().len(), 2);
-    mover.set_door(Door::Open).unwrap();
+    mover.set_door(Door::Open, MOVE).unwrap();
     assert_eq!(write(&mut *store, &[activity(2)], 20), Ok(1));
     assert_eq!(paths(database), ["/path/1/", "/path/2/"]);
 }
@@ -145,7 +174,8 @@ pub(super) fn numbers_below_the_boundary_belong_to_a_move(database: &dyn Databas
     mover.reserve(1_000).unwrap();
     let guard = Cursor { spool: MOVE, segment: progress::STEP, position: 1 };
     let boundary = Cursor { segment: progress::BOUNDARY, position: 1_000, ..guard };
-    mover.load(&Load { guard, activities: &[], infos: &[], set: &[boundary] }).unwrap();
+    let set = &[boundary];
+    mover.load(&Load { guard, owner: None, activities: &[], infos: &[], set }).unwrap();
     assert_eq!(load(&mut *mover, &[old_row(5)], &[], 5), Ok(1));
     let moved = mover.moved(MOVE).unwrap();
     if moved != Moved::below(1_000) {

@@ -98,7 +98,7 @@ impl Mover for Mysql {
         })
     }
 
-    fn set_door(&mut self, door: Door) -> Result<(), Error> {
+    fn set_door(&mut self, door: Door, id: Uuid) -> Result<(), Error> {
         self.link.with(|connection| {
             if columns(connection, "djaffar_spool_cursor")?.is_empty() {
                 return Ok(());
@@ -108,7 +108,9 @@ impl Mover for Mysql {
             // door so that it cannot change.
             let lock = "SELECT position FROM djaffar_spool_cursor FOR UPDATE";
             let _: Vec<i64> = transaction.query(lock)?;
-            set(&mut transaction, &door.cursor())?;
+            for row in door.rows(id) {
+                set(&mut transaction, &row)?;
+            }
             Ok(transaction.commit()?)
         })
     }
@@ -139,6 +141,12 @@ fn take(
     )?;
     if transaction.affected_rows() == 0 {
         return Ok(0);
+    }
+    if let Some(owner) = &load.owner {
+        // Not as it was when the transaction began: as it is.
+        let sql = "SELECT position FROM djaffar_spool_cursor WHERE spool = ? AND segment = ? \
+                   LOCK IN SHARE MODE";
+        load.admit(find(transaction, sql, owner)?)?;
     }
     rows.fill(transaction, &INFOS, load.infos.iter().map(info).collect())?;
     let mut values = Vec::with_capacity(load.activities.len());

@@ -230,7 +230,7 @@ fn a_door_closes_behind_those_who_are_inside_on_maria() {
     use std::time::{Duration, Instant};
     let server = Machine::maria(&[]);
     let (name, database) = migrated(&server, Settings::default());
-    database.mover().set_door(Door::Open).unwrap();
+    database.mover().set_door(Door::Open, Uuid::from_u128(1)).unwrap();
     let begun = Instant::now();
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| {
@@ -242,7 +242,7 @@ fn a_door_closes_behind_those_who_are_inside_on_maria() {
             )
         });
         std::thread::sleep(Duration::from_millis(500));
-        database.mover().set_door(Door::Gone).unwrap();
+        database.mover().set_door(Door::Gone, Uuid::from_u128(1)).unwrap();
         assert!(begun.elapsed() > Duration::from_millis(1_400), "it did not wait");
         slow.join().unwrap();
     });

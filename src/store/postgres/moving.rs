@@ -39,6 +39,14 @@ pub(super) async fn door(client: &impl GenericClient) -> Result<Option<u64>, Fai
 
 async fn position_of(client: &impl GenericClient, cursor: &Cursor) -> Result<Option<u64>, Failure> {
     let sql = "SELECT position FROM djaffar_spool_cursor WHERE spool = $1 AND segment = $2";
+    find(client, sql, cursor).await
+}
+
+async fn find(
+    client: &impl GenericClient,
+    sql: &str,
+    cursor: &Cursor,
+) -> Result<Option<u64>, Failure> {
     let row = client.query_opt(sql, &[&cursor.spool, &cursor.segment]).await?;
     let at: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
     Ok(at.and_then(|at| u64::try_from(at).ok()))
@@ -94,7 +102,7 @@ impl Mover for Postgres {
         })
     }
 
-    fn set_door(&mut self, door: Door) -> Result<(), Error> {
+    fn set_door(&mut self, door: Door, id: Uuid) -> Result<(), Error> {
         self.link.with(async |client| {
             if columns(client, "djaffar_spool_cursor").await?.is_empty() {
                 return Ok(());
@@ -104,7 +112,10 @@ impl Mover for Postgres {
             let lock = "LOCK TABLE djaffar_spool_cursor IN SHARE ROW EXCLUSIVE MODE";
             let done = async {
                 transaction.batch_execute(lock).await?;
-                set(&transaction, &door.cursor()).await
+                for row in door.rows(id) {
+                    set(&transaction, &row).await?;
+                }
+                Ok(())
             };
             match done.await {
                 Ok(()) => Ok(transaction.commit().await?),
@@ -142,6 +153,12 @@ async fn take(
     let Cursor { spool, segment, position: at } = load.guard;
     if transaction.execute(guarded, &[&spool, &segment, &position(at)?]).await? == 0 {
         return Ok(0);
+    }
+    if let Some(owner) = &load.owner {
+        // Who takes over waits for the end of this.
+        let sql = "SELECT position FROM djaffar_spool_cursor WHERE spool = $1 AND segment = $2 \
+                   FOR SHARE";
+        load.admit(find(transaction, sql, owner).await?)?;
     }
     infos(transaction, load.infos, moments).await?;
     let stored = activities(transaction, load.activities, (keys, moments)).await?;

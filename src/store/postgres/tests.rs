@@ -291,7 +291,7 @@ fn a_door_closes_behind_those_who_are_inside() {
             )
         });
         std::thread::sleep(Duration::from_millis(500));
-        database.mover().set_door(Door::Gone).unwrap();
+        database.mover().set_door(Door::Gone, Uuid::from_u128(1)).unwrap();
         assert!(begun.elapsed() > Duration::from_millis(1_400), "it did not wait");
         slow.join().unwrap();
     });

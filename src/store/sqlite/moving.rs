@@ -82,6 +82,9 @@ impl Mover for Sqlite {
             if position(&transaction, &load.guard)?.is_some_and(|at| at >= load.guard.position) {
                 return Ok(0);
             }
+            if let Some(owner) = &load.owner {
+                load.admit(position(&transaction, owner)?)?;
+            }
             let stored = rows(&transaction, load, *keys)?;
             let counter = Cursor { segment: progress::STORED, position: stored, ..load.guard };
             let before = position(&transaction, &counter)?.unwrap_or(0);
@@ -101,13 +104,15 @@ impl Mover for Sqlite {
         Ok(stored)
     }
 
-    fn set_door(&mut self, door: Door) -> Result<(), Error> {
+    fn set_door(&mut self, door: Door, id: Uuid) -> Result<(), Error> {
         self.link.with(|connection| {
             // There is one writer at a time: who comes next sees it.
             if has_cursors(connection)? {
                 let transaction =
                     connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                set_cursor(&transaction, &door.cursor())?;
+                for row in door.rows(id) {
+                    set_cursor(&transaction, &row)?;
+                }
                 transaction.commit()?;
             }
             Ok(())

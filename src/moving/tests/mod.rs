@@ -1,5 +1,7 @@
 //! Moves between SQLite files, step by step; other databases and kills are tried from outside.
 
+mod wrong;
+
 use std::cell::RefCell;
 use std::path::Path;
 
@@ -42,7 +44,7 @@ impl Rig {
 
     fn parties(&self) -> Parties {
         let (from, to) = (self.side("from"), self.side("to"));
-        Parties { from, to, id: Uuid::from_u128(1 << 90), folder_is_new: false }
+        Parties { from, to, id: ID, back: BACK, folder: None }
     }
 
     fn sql(&self, name: &str) -> Connection {
@@ -79,13 +81,19 @@ impl Rig {
 
 const SPOOL: Uuid = Uuid::from_u128(1 << 100);
 const SEGMENT: Uuid = Uuid::from_u128(1 << 101);
+const ID: Uuid = Uuid::from_u128(1 << 90);
+const BACK: Uuid = Uuid::from_u128(2 << 90);
+const CANCEL: Task = Task::Cancel { without_to: false };
 const FINISH: Task = Task::Finish { accept_differences: false };
 
 #[test]
 fn copied_while_it_grows_and_switched() {
     let rig = Rig::new();
     rig.write("from", 0..20_000, 10);
-    assert!(matches!(rig.run(Task::Copy), Ok(Outcome::CaughtUp(20_000))));
+    assert!(matches!(
+        rig.run(Task::Copy),
+        Ok(Outcome::CaughtUp { rows: 20_000, is_closed: false })
+    ));
     rig.write("from", 20_000..20_010, 20);
     let report = rig.finish();
     assert!(report.is_clean());
@@ -100,7 +108,7 @@ fn copied_while_it_grows_and_switched() {
     // And again: nothing happens to what TO got itself.
     assert_eq!(rig.finish().total().rows, 20_010);
     assert_eq!(rig.dump("to").len(), 20_011);
-    assert!(matches!(rig.run(Task::Cancel), Err(Error::Refused(_))));
+    assert!(matches!(rig.run(CANCEL), Err(Error::Refused(_))));
 }
 
 #[test]
@@ -114,7 +122,7 @@ fn a_row_that_was_committed_late() {
          DELETE FROM djaffar_activity WHERE id IN (40, 41);",
     )
     .unwrap();
-    assert!(matches!(rig.run(Task::Copy), Ok(Outcome::CaughtUp(98))));
+    assert!(matches!(rig.run(Task::Copy), Ok(Outcome::CaughtUp { rows: 98, .. })));
     sql.execute_batch("INSERT INTO djaffar_activity SELECT * FROM late").unwrap();
     let report = rig.finish();
     assert_eq!((report.is_clean(), report.total().rows), (true, 100));
@@ -251,7 +259,7 @@ fn refused() {
     let rig = Rig::new();
     rig.write("from", 0..3, 10);
     rig.run(Task::Copy).unwrap();
-    let parties = Parties { folder_is_new: true, ..rig.parties() };
+    let parties = Parties { folder: Some(7), ..rig.parties() };
     let result = run(&parties, FINISH, None, (&mut Silent::default(), &AtomicBool::new(false)));
     assert!(matches!(result, Err(Error::Refused(text)) if text.contains("--folder")));
     let stopped =
@@ -280,7 +288,7 @@ fn cancelled_before_the_switch() {
     let cursor = Cursor { spool: SPOOL, segment: SEGMENT, position: 20 };
     let batch = Batch { activities: &[activity(7)], sessions: &[], cursor };
     assert!(rig.side("from").database.store().write(&batch).is_err());
-    assert!(matches!(rig.run(Task::Cancel), Ok(Outcome::Cancelled)));
+    assert!(matches!(rig.run(CANCEL), Ok(Outcome::Cancelled)));
     assert_eq!(rig.side("from").database.store().write(&batch), Ok(1));
 }
 
@@ -306,7 +314,7 @@ fn a_database_that_is_locked_is_waited_for() {
     *locked.borrow_mut() = Some(lock);
     let mut watcher = Unlocks(&locked, &told);
     let done = run(&rig.parties(), Task::Copy, None, (&mut watcher, &AtomicBool::new(false)));
-    assert!(matches!(done, Ok(Outcome::CaughtUp(20))), "{done:?}");
+    assert!(matches!(done, Ok(Outcome::CaughtUp { rows: 20, .. })), "{done:?}");
     assert!(*told.borrow() > 0);
     assert!(Path::new(&rig.dir.path().join("to")).exists());
 }
