@@ -8,7 +8,7 @@
 //!
 //! `KILLS`, `SERVER_KILLS`, `CUTS` and `SEED` in the environment: more kills (of the
 //! server beside SQLite; of it or the database elsewhere), more power cuts, the same moments. `LOCKED_SECONDS`,
-//! `FULL_SECONDS`: for how long a table is locked, a database's disk is full.
+//! `MOVE_KILLS`: of a move. `FULL_SECONDS`: for how long a table is locked, a database's disk is full.
 
 mod activity;
 mod audit;
@@ -21,6 +21,7 @@ mod damage;
 mod database;
 mod kills;
 mod moving;
+mod pairs;
 mod servers;
 /// On file systems of their own: needs root and loop devices.
 mod mounted;

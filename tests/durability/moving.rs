@@ -13,7 +13,7 @@ use crate::support::{command_of, databases::Server as Database};
 
 /// What waits in the spool is being stored as long as rows come in shorter intervals than this.
 const STANDSTILL: Duration = Duration::from_secs(20);
-const ROWS: u32 = 500;
+pub(super) const ROWS: u32 = 500;
 
 /// A move, as a command.
 pub(super) struct Mover {
@@ -109,7 +109,7 @@ pub(super) fn under_load(rig: &mut Rig, mover: &Mover, on_to: &str, kills: u64) 
 
 /// Waits until all is stored in the database at this address, and compares.
 #[track_caller]
-fn must_be_clean(rig: &mut Rig, url: &str, count: impl Fn() -> usize) {
+pub(super) fn must_be_clean(rig: &mut Rig, url: &str, count: impl Fn() -> usize) {
     let server = rig.serve();
     let acknowledged = rig.fleet.count(Outcome::Acknowledged);
     let (mut rows, mut since) = (0, Instant::now());
@@ -129,18 +129,18 @@ fn must_be_clean(rig: &mut Rig, url: &str, count: impl Fn() -> usize) {
     println!("{} acknowledged: 0 lost, 0 doubled, 0 altered", found.acknowledged);
 }
 
-fn sqlite(dir: &Path, name: &str) -> String {
+pub(super) fn sqlite(dir: &Path, name: &str) -> String {
     format!("sqlite:///{}", dir.join(name).display())
 }
 
-fn count_sqlite(path: &Path) -> usize {
+pub(super) fn count_sqlite(path: &Path) -> usize {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection.busy_timeout(Duration::from_secs(10)).unwrap();
     let sql = "SELECT count(*) FROM djaffar_activity";
     connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap() as usize
 }
 
-fn count_at(database: &Database, name: &str) -> usize {
+pub(super) fn count_at(database: &Database, name: &str) -> usize {
     database.sql(name, "SELECT count(*) FROM djaffar_activity").parse().unwrap()
 }
 
@@ -155,17 +155,6 @@ fn from_sqlite_to_sqlite() {
     // And it may be run again, whenever.
     mover.must_finish();
     must_be_clean(&mut rig, &to, || count_sqlite(&dir.join("to.sqlite3")));
-}
-
-#[test]
-fn from_sqlite_to_postgres() {
-    let database = Database::postgres();
-    let name = database.create();
-    let mut rig = keeping(Rig::new());
-    let (dir, to) = (rig.dir.clone(), database.url(&name));
-    let mover = Mover { from: sqlite(&dir, "djaffar.sqlite3"), to: to.clone(), dir, rows: ROWS };
-    under_load(&mut rig, &mover, &format!("--database={to}"), kills(6));
-    must_be_clean(&mut rig, &to, || count_at(&database, &name));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, Permissions},
     os::unix::{
-        fs::{PermissionsExt, chown},
+        fs::{MetadataExt, PermissionsExt, chown},
         process::CommandExt,
     },
     path::{Path, PathBuf},
@@ -301,6 +301,27 @@ impl Server {
                  -extfile names -out {name}.crt"
             ));
         }
+    }
+
+    /// Makes them, and has the server show its own from its next start on.
+    pub(crate) fn put_certificates(&mut self) {
+        self.make_certificates();
+        let folder = self.folder().to_owned();
+        if self.kind != Kind::Postgres {
+            for (name, file) in [("ca", "root.crt"), ("cert", "server.crt"), ("key", "server.key")]
+            {
+                self.options.push(format!("--ssl-{name}={}", folder.join(file).display()));
+            }
+            return;
+        }
+        let data = folder.join("data");
+        let owner = data.metadata().unwrap();
+        for file in ["server.key", "server.crt", "root.crt"] {
+            fs::copy(folder.join(file), data.join(file)).unwrap();
+            chown(data.join(file), Some(owner.uid()), Some(owner.gid())).unwrap();
+            fs::set_permissions(data.join(file), Permissions::from_mode(0o600)).unwrap();
+        }
+        self.options.extend(["-c", "ssl=on"].map(str::to_owned));
     }
 
     /// Kills it as a crash would, and starts it again.

@@ -146,6 +146,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// What it printed until it was ready.
     pub(crate) banner: String,
+    log: Option<thread::JoinHandle<String>>,
 }
 
 impl Server {
@@ -182,7 +183,7 @@ impl Server {
             }
         }
         thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        Ok(Server { child, address: address.unwrap(), banner })
+        Ok(Server { child, address: address.unwrap(), banner, log: Some(errors) })
     }
 
     /// A new connection.
@@ -199,6 +200,13 @@ impl Server {
     pub(crate) fn stop(mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
         self.child.wait().unwrap()
+    }
+
+    /// The same, and what it had to say.
+    pub(crate) fn stop_and_tell(mut self) -> String {
+        self.signal(rustix::process::Signal::TERM);
+        self.child.wait().unwrap();
+        self.log.take().unwrap().join().unwrap()
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {

@@ -1,6 +1,7 @@
 //! What a person can do wrong, or two at once, and what earlier moves have left behind.
 
 use super::*;
+use crate::store::Door;
 
 fn text(result: Result<Outcome, Error>) -> String {
     match result {
@@ -217,5 +218,36 @@ fn many_rows_that_were_committed_late() {
     rig.go("from", "to", Task::Copy).unwrap();
     sql.execute_batch("INSERT INTO djaffar_activity SELECT * FROM late").unwrap();
     assert_eq!(rig.finish_way().total().rows, 20_000);
+    assert_eq!(rig.dump("from"), rig.dump("to"));
+}
+
+#[test]
+fn pages_are_bounded_by_what_rows_weigh() {
+    let rig = Rig::new();
+    let heavy = |number| crate::activity::Activity {
+        properties: Some(format!(r#"{{"text":"{}"}}"#, "x".repeat(8_000))),
+        ..activity(number)
+    };
+    let activities: Vec<_> = (0..5_000).map(heavy).collect();
+    let cursor = Cursor { spool: SPOOL, segment: SEGMENT, position: 10 };
+    let batch = Batch { activities: &activities, sessions: &[], cursor };
+    rig.side("from").database.store().write(&batch).unwrap();
+    let (parties, stop) = (rig.way("from", "to"), AtomicBool::new(false));
+    let mut silent = Silent::default();
+    let mut it = Move::new(&parties, &mut silent, &stop);
+    // As to a ClickHouse, whose batches are the largest.
+    let (mut after, mut sizes) = (0, Vec::new());
+    loop {
+        let page = it.page(read::Which::From, after, copy::LARGE).unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.id;
+        let bytes: usize = page.iter().map(|row| row.properties.as_ref().unwrap().len()).sum();
+        assert!(bytes < 18 << 20, "{} rows of {bytes} bytes", page.len());
+        sizes.push(page.len());
+    }
+    assert_eq!(sizes, [2_048, 2_048, 904]);
+    drop(it);
+    // And all of it goes over.
+    assert_eq!(rig.finish_way().total().rows, 5_000);
     assert_eq!(rig.dump("from"), rig.dump("to"));
 }

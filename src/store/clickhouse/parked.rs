@@ -252,7 +252,15 @@ impl Worker {
     /// Has the shard take a block, once; then forgets it.
     async fn deliver(&self, shard: &mut Shard, place: &Place) -> Result<(), Error> {
         let Some(bytes) = self.parking.load(place)? else {
-            tracing::error!(?place, "a parked block is damaged: it is in quarantine");
+            let (shard, number, batch) = (place.shard + 1, place.number, place.batch);
+            tracing::error!(
+                shard,
+                number,
+                %batch,
+                "what was parked for the shard was damaged on the disk, and its activities are not stored: the \
+                 file is in the spool's quarantine, all others go on. Look at the disk; for \
+                 spool_retain_seconds the spool's segments have what came in then: copy them away"
+            );
             return Ok(());
         };
         let mut parcel = Parcel::decode(&bytes, self.shards)?;

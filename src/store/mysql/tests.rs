@@ -251,12 +251,8 @@ fn a_door_closes_behind_those_who_are_inside_on_maria() {
 
 /// Gives the server certificates of the tests' own, and users who must encrypt.
 fn secure(server: &mut Machine) {
-    server.make_certificates();
-    let folder = server.folder().display().to_string();
+    server.put_certificates();
     server.kill();
-    for (name, file) in [("ca", "root.crt"), ("cert", "server.crt"), ("key", "server.key")] {
-        server.options.push(format!("--ssl-{name}={folder}/{file}"));
-    }
     server.start();
     for sql in [
         "CREATE USER secret@127.0.0.1 IDENTIFIED BY 'ge:h/eim' REQUIRE SSL",

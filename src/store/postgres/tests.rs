@@ -200,26 +200,12 @@ fn outages_are_waited_for_and_end() {
     assert!(matches!(&refused, Err(Error::Rejected(text)) if text.contains("not this one")));
 }
 
-/// Where the server wants them: its own, in its folder of data.
-fn put_certificates(server: &Postgres) {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-    server.make_certificates();
-    let data = server.folder().join("data");
-    let owner = data.metadata().unwrap();
-    for file in ["server.key", "server.crt", "root.crt"] {
-        std::fs::copy(server.folder().join(file), data.join(file)).unwrap();
-        chown(data.join(file), Some(owner.uid()), Some(owner.gid())).unwrap();
-        let mode = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(data.join(file), mode).unwrap();
-    }
-}
-
 #[test]
 fn passwords_and_tls() {
     let mut server = Postgres::postgres();
     let (name, _) = migrated(&server, Settings::default());
     let data = server.folder().join("data");
-    put_certificates(&server);
+    server.put_certificates();
     server.sql("postgres", "ALTER USER site PASSWORD 'ge:h/eim'");
     std::fs::write(
         data.join("pg_hba.conf"),

@@ -10,17 +10,17 @@ use std::{
 use super::{super::rig::Rig, Fort, faults::kills, servers::ask};
 
 /// Until the other shard goes on: five seconds, and what a busy machine adds.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 
 impl Fort {
     /// How many activities the second shard has.
-    fn other_shard(&self) -> u64 {
+    pub(super) fn other_shard(&self) -> u64 {
         let sql = "SELECT count() FROM djaffar_activity_local";
         ask(self.servers[2].address(), sql).unwrap().trim().parse().unwrap()
     }
 
     /// Both replicas of the first.
-    fn kill_first_shard(&mut self) {
+    pub(super) fn kill_first_shard(&mut self) {
         self.servers[..2].iter_mut().for_each(super::Server::kill);
     }
 
@@ -31,7 +31,7 @@ impl Fort {
     }
 }
 
-fn parked(dir: &Path) -> usize {
+pub(super) fn parked(dir: &Path) -> usize {
     std::fs::read_dir(dir.join("djaffar-spool/parked")).map_or(0, |entries| {
         let names = entries.map(|entry| entry.unwrap().file_name());
         names.filter(|name| name.to_string_lossy().ends_with(".block")).count()

@@ -4,6 +4,7 @@
 mod away;
 mod faults;
 mod moving;
+mod parked;
 mod proxy;
 pub(crate) mod servers;
 

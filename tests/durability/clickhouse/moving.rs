@@ -104,3 +104,51 @@ fn a_move_from_18_16_back_to_the_site() {
     let ids = "SELECT min(id) = 1 AND count(*) > 0 FROM djaffar_activity";
     assert!(rig.database().query_row(ids, [], |row| row.get::<_, bool>(0)).unwrap());
 }
+
+/// Servers come and go: 18.16, today's engine, a cluster. A server loads on each, and is stopped and
+/// drained for each switch.
+#[test]
+#[ignore = "tests/clickhouse/run installs the servers"]
+fn a_move_from_18_16_to_todays_engine_to_a_cluster() {
+    let forts = [Fort::one("old"), Fort::one("new"), Fort::four()];
+    let mut rig = keeping(forts[0].rig());
+    forts.iter().for_each(|fort| fort.harm(false));
+    let site = site(&rig);
+    let mut moved = 0;
+    for pair in forts.windows(2) {
+        let server = rig.serve();
+        rig.fleet.pause(Duration::from_millis(10));
+        rig.load(&server, Duration::from_millis(300));
+        rig.fleet.pause(Duration::from_millis(200));
+        let (from, to) = (pair[0].url.clone(), pair[1].url.clone());
+        let mover = Mover { dir: rig.dir.clone(), from, to, rows: 2_000 };
+        let database = ["--database", &site];
+        rig.fleet.load(server.address, || {
+            let done = mover.run(&database);
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        });
+        drop(server);
+        let mut drain = command_of(env!("CARGO_BIN_EXE_djaffar"), &rig.dir);
+        let drained = drain.args(["drain", "--activity-database", &pair[0].url]).output().unwrap();
+        assert!(drained.status.success(), "{}", String::from_utf8_lossy(&drained.stderr));
+        for time in moments(&mut rig.dice, 2) {
+            let mut command = mover.command(&["--database", &site, "--finish"]);
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            thread::sleep(time);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let done = mover.run(&["--database", &site, "--finish", "--json"]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        let rows = report["rows"].as_u64().unwrap();
+        assert!(report["equal"] == true && rows > moved, "{report}");
+        moved = rows;
+        rig.replace(&format!("--activity-database={}", pair[1].url));
+    }
+    let server = rig.serve();
+    rig.load(&server, Duration::from_millis(300));
+    drop(server);
+    forts[2].must_be_clean(&mut rig);
+    println!("{moved} rows moved twice");
+}

@@ -51,6 +51,13 @@ impl Server {
         }
     }
 
+    /// SIGSTOP: it accepts connections, and never answers; or SIGCONT.
+    pub(super) fn hang(&self, hangs: bool) {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        let group = Pid::from_child(self.child.as_ref().unwrap());
+        kill_process_group(group, if hangs { Signal::STOP } else { Signal::CONT }).unwrap();
+    }
+
     /// Waits until it answers.
     pub(crate) fn must_answer(&self) {
         let since = Instant::now();
