@@ -7,8 +7,8 @@ Needs wrk and nginx (Debian packages of these names). Prints, per round and as m
 second of both, their ratio, the server's CPU per request (all threads, the drain's included, until
 everything is stored), its memory, and how many of the acknowledged activities are in the database.
 The activities are those of known sessions, half of them of logged-in users, as `post.lua` says.
-Each round has a database of its own: the dates of this load are spread over a month, which costs
-the index on them more the more rows there are.
+Each round has a database of its own: unless `--dates now` is said, the dates of this load are spread
+over a month, which costs the index on them more the more rows there are.
 """
 
 import argparse
@@ -128,6 +128,7 @@ def count(folder):
 def wrk(port, options, seconds, folder):
     env = dict(os.environ, MIX="known", SESSIONS=str(folder / "sessions.txt"))
     env["NREQ"] = str(options.requests)
+    env["DATES"] = options.dates
     command = ["wrk", "-t1", f"-c{options.connections}", f"-d{seconds}s", "--timeout", "10s"]
     command += ["-s", str(HERE / "post.lua"), f"http://127.0.0.1:{port}/djaffar/log/"]
     out = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
@@ -217,6 +218,12 @@ def main():
         type=int,
         default=8192,
         help="different requests; twice the sessions, to have all of them live",
+    )
+    parser.add_argument(
+        "--dates",
+        choices=("month", "now"),
+        default="month",
+        help="of the activities: all over a month, or of the last seconds, as browsers send them",
     )
     parser.add_argument(
         "--dir", help="where to keep database and spool (default: a temporary folder)"
