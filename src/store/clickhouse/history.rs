@@ -52,8 +52,8 @@ impl ClickHouseHistory {
             let Some(link) = self.links.first_mut() else { break };
             // Always the same replicas, as long as they are there: what was read once is not gone
             // in the next page.
-            let ask =
-                Ask::query(format!("{sql} FORMAT RowBinary")).with("load_balancing", "in_order");
+            let ask = Ask::long_query(format!("{sql} FORMAT RowBinary"))
+                .with("load_balancing", "in_order");
             match runtime.block_on(link.ask(ask)) {
                 Err(Error::Unavailable(text)) if number + 1 < self.links.len() => {
                     failed.get_or_insert(Error::Unavailable(text));

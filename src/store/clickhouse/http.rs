@@ -49,6 +49,11 @@ impl Ask {
         Ask { parameters: vec![("query", sql.into())], ..Ask::default() }
     }
 
+    /// A query of any length: an address takes no more than 16 KiB, on 18.16.
+    pub(super) fn long_query(sql: impl Into<String>) -> Ask {
+        Ask { body: Bytes::from(sql.into()), ..Ask::default() }
+    }
+
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Ask {
         self.parameters.push((name, value.into()));
         self
@@ -132,7 +137,11 @@ impl Link {
         if status.is_success() && code.is_none() {
             return Ok(body);
         }
-        Err(refused(&self.host, code, &String::from_utf8_lossy(&body)))
+        let text = match body.is_empty() {
+            true => format!("answered {status}"),
+            false => String::from_utf8_lossy(&body).into_owned(),
+        };
+        Err(refused(&self.host, code, &text))
     }
 
     async fn connect(&self) -> Result<Sender, String> {

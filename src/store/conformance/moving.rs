@@ -83,6 +83,11 @@ pub(super) fn moved_rows_are_as_they_were(database: &dyn Database) {
     }
     assert_eq!(history.infos(&["nobody", &key]), Ok(vec![info(&key, "Firefox")]));
     assert_eq!(history.infos(&[]), Ok(vec![]));
+    // As many as a move asks for at once, with the longest keys.
+    let many: Vec<String> = (0..2_000).map(|number| format!("{number:040}")).collect();
+    let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
+    many.push(&key);
+    assert_eq!(history.infos(&many), Ok(vec![info(&key, "Firefox")]));
     assert_eq!(load(&mut *mover, &[], &[info("t", "Opera")], 901), Ok(0));
     assert_eq!(history.sessions(None, 10).unwrap().len(), 2);
 }
