@@ -109,6 +109,32 @@ fn rows_are_what_was_given(database: &dyn Database) {
     }
 }
 
+/// What a server does in its life, once: for tests of rights.
+pub(crate) fn a_server_s_life(database: &dyn Database) {
+    let mut store = database.store();
+    let event =
+        |number| Activity { event_id: Some(Uuid::from_u128(0x4000 << 64 | 5)), ..activity(number) };
+    let data = "data".to_owned();
+    let session = NewSession { key: "a".repeat(32), data, expires: NOW };
+    let cursor = |position| Cursor { spool: SPOOL, segment: SEGMENT, position };
+    let sessions = [session];
+    for (number, stored) in [(1, 1), (2, 0)] {
+        let activities = [event(number)];
+        let batch =
+            Batch { activities: &activities, sessions: &sessions, cursor: cursor(number.into()) };
+        assert_eq!(store.write(&batch), Ok(stored));
+    }
+    let many: Vec<_> = (10..200).map(activity).collect();
+    assert_eq!(write(&mut *store, &many, 10), Ok(190));
+    let mut directory = database.directory();
+    assert!(directory.session(&"a".repeat(32)).unwrap().is_some());
+    assert_eq!(directory.user("7"), Ok(None));
+    assert_eq!(directory.tokens(TokenKey::Drf("x")), Ok(vec![]));
+    assert_eq!(database.history().count(), Ok(191));
+    assert_eq!(store.forget(SPOOL, &[SEGMENT]), Ok(()));
+    assert_eq!(store.cursors(SPOOL), Ok(vec![]));
+}
+
 fn a_batch_again_changes_nothing(database: &dyn Database) {
     let mut store = database.store();
     assert_eq!(write(&mut *store, &[activity(1), activity(2)], 20), Ok(2));

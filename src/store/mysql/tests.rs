@@ -76,6 +76,30 @@ fn two_servers_with_the_same_events_at_the_same_time(server: &Machine) {
 }
 
 #[test]
+fn rights_that_are_enough_on_maria() {
+    let server = Machine::maria(QUICK);
+    let (name, _) = migrated(&server, Settings::default());
+    server.client("CREATE USER lean@127.0.0.1", None).unwrap();
+    for (rights, table) in [
+        ("SELECT, INSERT, UPDATE, DELETE", "djaffar_activity"),
+        ("SELECT, INSERT, UPDATE, DELETE", "djaffar_sessioninfo"),
+        ("SELECT, INSERT, UPDATE, DELETE", "djaffar_spool_cursor"),
+        ("SELECT, INSERT, UPDATE", "django_session"),
+        ("SELECT", "auth_user"),
+    ] {
+        let sql = format!("GRANT {rights} ON {name}.{table} TO lean@127.0.0.1");
+        server.client(&sql, None).unwrap();
+    }
+    let url = server.url(&name).replace("site@", "lean@");
+    let lean = MysqlDatabase::new(&url, Settings::default()).unwrap();
+    assert_eq!(lean.check(), Ok(()));
+    conformance::a_server_s_life(&lean);
+    // A move needs more where it fills, and says what.
+    let failed = lean.mover().reserve(1_000).unwrap_err().to_string();
+    assert!(failed.contains("ALTER command denied"), "{failed}");
+}
+
+#[test]
 fn ids_that_maria_does_not_take() {
     assert_eq!(ids_that_are_kept(&Machine::maria(QUICK)), 48);
 }

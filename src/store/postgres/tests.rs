@@ -43,6 +43,26 @@ fn conforms_in_every_version() {
 }
 
 #[test]
+fn rights_that_are_enough() {
+    let server = Postgres::postgres();
+    let (name, database) = migrated(&server, Settings::default());
+    let tables = "djaffar_activity, djaffar_sessioninfo, djaffar_spool_cursor";
+    let sql = format!(
+        "CREATE ROLE lean LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO lean; \
+         GRANT SELECT, INSERT ON django_session TO lean; GRANT SELECT ON auth_user TO lean"
+    );
+    server.sql(&name, &sql);
+    let url = server.url(&name).replace("site@", "lean@");
+    let lean = PostgresDatabase::new(&url, Settings::default()).unwrap();
+    assert_eq!(lean.check(), Ok(()));
+    conformance::a_server_s_life(&lean);
+    // A move needs more where it fills, and says what.
+    let failed = lean.mover().reserve(1_000).unwrap_err().to_string();
+    assert!(failed.contains("permission denied for sequence"), "{failed}");
+    assert_eq!(database.mover().reserve(1_000), Ok(()));
+}
+
+#[test]
 fn dates_without_use_tz_are_those_that_django_reads() {
     let server = Postgres::postgres();
     let (name, database) = migrated(&server, local());
