@@ -13,6 +13,7 @@ over a month, which costs the index on them more the more rows there are.
 
 import argparse
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -199,6 +200,25 @@ def measure(site, options):
     }
 
 
+def measure_alone(options):
+    """The rate while nothing is stored: somebody else holds the database's write lock."""
+    site = Site(options)
+    try:
+        with contextlib.closing(
+            sqlite3.connect(site.folder / "djaffar.sqlite3", isolation_level=None)
+        ) as database:
+            database.execute("BEGIN IMMEDIATE")
+            wrk(PORT, options, 3, site.folder)
+            rate, result, bad = wrk(PORT, options, options.seconds, site.folder)
+            database.execute("ROLLBACK")
+        until = time.time() + 120
+        while count(site.folder) < result["req"] and time.time() < until:
+            time.sleep(0.2)
+        return {"without_drain": rate, "without_drain_errors": bad}
+    finally:
+        site.close()
+
+
 def text(row):
     return "  ".join(
         f"{k} {v:,.2f}" if isinstance(v, float) else f"{k} {v:,}" for k, v in row.items()
@@ -226,6 +246,11 @@ def main():
         help="of the activities: all over a month, or of the last seconds, as browsers send them",
     )
     parser.add_argument(
+        "--without-drain",
+        action="store_true",
+        help="also measure while nothing can be stored; `share`: what the drain leaves of that rate",
+    )
+    parser.add_argument(
         "--dir", help="where to keep database and spool (default: a temporary folder)"
     )
     options = parser.parse_args()
@@ -240,6 +265,9 @@ def main():
             finally:
                 site.close()
             row = {"ratio": row["djaffar"] / row["nginx"]} | row
+            if options.without_drain:
+                row |= measure_alone(options)
+                row["share"] = row["djaffar"] / row["without_drain"]
             rounds.append(row)
             print(f"round {number}: {text(row)}", flush=True)
     finally:

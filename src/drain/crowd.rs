@@ -1,7 +1,8 @@
 //! Whether the processor is short, as this thread itself has felt it.
 //!
 //! Who waits for an answer comes first: the spool is there so that storing can come later. So where
-//! threads queue for the processor, the drain rests between two batches, for a few seconds at most.
+//! threads queue for the processor, the drain rests between two batches: long for a few seconds, less
+//! from then on, so that what is stored does not stay behind.
 //! A rest, not a lower priority: the lock of a shared SQLite is not held meanwhile. Knows nothing of
 //! what is stored.
 
@@ -13,8 +14,9 @@ use super::Options;
 /// enough, it is next to nothing.
 const SHORT: f64 = 0.05;
 
-/// A rest is so many times what the batch before it took.
+/// A rest is so many times what the batch before it took, at first and later.
 const REST: u32 = 3;
+const LATER: u32 = 1;
 
 /// The shortest rest that is worth it, and the longest that nobody minds.
 pub(super) const SHORTEST: Duration = Duration::from_millis(1);
@@ -62,8 +64,8 @@ impl Crowd {
             return Duration::ZERO;
         }
         let since = *self.since.get_or_insert_with(Instant::now);
-        let left = options.give_way.saturating_sub(since.elapsed());
-        (took * REST).clamp(SHORTEST, LONGEST).min(left)
+        let times = if since.elapsed() < options.give_way { REST } else { LATER };
+        (took * times).clamp(SHORTEST, LONGEST)
     }
 
     /// All that was there is stored.
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn rests_while_the_processor_is_short_and_not_for_long() {
+    fn rests_while_the_processor_is_short_and_less_later() {
         let took = Duration::from_millis(7);
         let give_way = Duration::from_millis(40);
         let options = Options { give_way, ..Options::default() };
@@ -111,7 +113,7 @@ mod tests {
         assert_eq!(crowd.rest(took, &options), Duration::ZERO, "nothing to compare with yet");
         assert_eq!(crowd.rest(took, &options), took * REST);
         std::thread::sleep(give_way);
-        assert_eq!(crowd.rest(took, &options), Duration::ZERO, "it has given way for long enough");
+        assert_eq!(crowd.rest(took, &options), took, "it has given way for long enough");
         crowd.caught_up();
         assert_eq!(crowd.rest(took, &options), took * REST, "again, once it had caught up");
     }

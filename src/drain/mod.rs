@@ -38,7 +38,8 @@ pub struct Options {
     /// How long to gather them where many come in: the more rows share a transaction, the fewer
     /// pages of the indexes are written for each.
     pub busy_linger: Duration,
-    /// How long to be slower than could be while the processor is short: answering comes first.
+    /// How long to rest most of the time while the processor is short, as answering comes first;
+    /// after that, half of it.
     pub give_way: Duration,
     /// The first pause after a failure; it doubles from there.
     pub first_pause: Duration,
