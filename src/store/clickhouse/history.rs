@@ -12,7 +12,7 @@ use super::{
     address::Address,
     http::{Ask, Link},
     native::Rows,
-    number::second_of,
+    number::{SECOND, last_of, second_of},
     runtime,
 };
 
@@ -112,12 +112,13 @@ impl ClickHouseHistory {
         if count == 0 {
             return Ok(Vec::new());
         }
-        // As long as there are few, all; else a stretch in which there are about as many as wanted.
+        // As long as there are few, all; else up to the end of the second in which there are as many as
+        // wanted. By the numbers' seconds: those of `stored_at` end before the numbers of a batch do.
         let from = second_of(first).saturating_sub(SLACK);
         let mut until = u32::MAX;
         if count > limit as u64 {
             let sql = format!(
-                "SELECT toUInt32(stored_at) AS second, toUInt64(count()) FROM djaffar_activity \
+                "SELECT {SECOND} AS second, toUInt64(count()) FROM djaffar_activity \
                  WHERE stored_at >= toDateTime({from}) AND id > {id} \
                  GROUP BY second ORDER BY second LIMIT {limit}"
             );
@@ -127,10 +128,9 @@ impl ClickHouseHistory {
                 until = rows.u32()?;
                 sum += rows.u64()?;
             }
-            until = until.saturating_add(SLACK);
         }
-        // Rows with a lower number never have a later stored_at than this one's second.
-        let last = super::number::last_of(until.saturating_sub(SLACK));
+        // A row's stored_at is never later than its number's second.
+        let last = last_of(until);
         let sql = format!(
             "WHERE stored_at >= toDateTime({from}) AND stored_at <= toDateTime({until}) \
              AND id > {id} AND id <= {last} ORDER BY id LIMIT {limit}"

@@ -22,6 +22,9 @@ pub(super) fn second_of(id: i64) -> u32 {
     u32::try_from(second).unwrap_or(u32::MAX)
 }
 
+/// [`second_of`] the column `id`, in ClickHouse's SQL.
+pub(super) const SECOND: &str = "toUInt32(intDiv(intDiv(id, 4194304) + 1577836800000, 1000))";
+
 /// The last number that can be given in a second (since 1970).
 pub(super) fn last_of(second: u32) -> i64 {
     let next = (i64::from(second) + 1) * 1_000 - EPOCH;
@@ -94,6 +97,14 @@ pub(super) fn of_spool(site: &mut dyn Store, spool: Uuid) -> Result<u64, Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_second_in_sql_is_one_here() {
+        let milliseconds = 1_i64 << (SPOOL_BITS + COUNT_BITS);
+        for number in [milliseconds, EPOCH] {
+            assert!(SECOND.contains(&number.to_string()), "{number}");
+        }
+    }
 
     #[test]
     fn they_grow_and_differ() {

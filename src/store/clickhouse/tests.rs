@@ -6,7 +6,11 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use super::{super::conformance, *};
+use super::{
+    super::conformance,
+    http::{Ask, Link},
+    *,
+};
 use crate::store::{Settings, open};
 
 /// In memory, for as long as the database of a test.
@@ -25,7 +29,7 @@ impl Freezer for Memory {
 }
 
 /// An empty, migrated database on the servers of this variable: `{}` stands for its name.
-fn fresh(variable: &str) -> Box<dyn Database> {
+fn fresh(variable: &str) -> WithClickHouse {
     #[expect(clippy::disallowed_methods, reason = "the runner of the tests says it there")]
     let url = std::env::var(variable).expect("tests/clickhouse/run starts the servers");
     let name = format!("test_{}", UNIX_EPOCH.elapsed().unwrap().as_nanos());
@@ -36,23 +40,57 @@ fn fresh(variable: &str) -> Box<dyn Database> {
     let url = url.replace("{}", &name);
     let database = WithClickHouse::new(site, &url, None, freezer).unwrap();
     assert_eq!(database.migrate(), Ok(()));
-    Box::new(database)
+    database
 }
 
 #[test]
 #[ignore = "tests/clickhouse/run starts the servers"]
 fn conformance_18_16() {
-    conformance::all(|| fresh("CLICKHOUSE_OLD"));
+    conformance::all(|| Box::new(fresh("CLICKHOUSE_OLD")));
 }
 
 #[test]
 #[ignore = "tests/clickhouse/run starts the servers"]
 fn conformance_of_todays() {
-    conformance::all(|| fresh("CLICKHOUSE_NEW"));
+    conformance::all(|| Box::new(fresh("CLICKHOUSE_NEW")));
 }
 
 #[test]
 #[ignore = "tests/clickhouse/run starts the servers"]
 fn conformance_of_a_cluster() {
-    conformance::all(|| fresh("CLICKHOUSE_CLUSTER"));
+    conformance::all(|| Box::new(fresh("CLICKHOUSE_CLUSTER")));
+}
+
+/// A batch whose numbers run over the end of the second in which it was stored: what comes after it
+/// is not the end.
+fn read_over_the_end_of_a_second(variable: &str) {
+    let database = fresh(variable);
+    let second = 1_790_000_000;
+    let sql = format!(
+        "INSERT INTO djaffar_activity (id, stored_at) SELECT toInt64({} + number), \
+         toDateTime({second}) FROM system.numbers LIMIT 30000",
+        number::last_of(second) - 5_000
+    );
+    let host = database.address.hosts().next().unwrap();
+    let mut link = Link::new(host, &database.address);
+    runtime(&mut None).unwrap().block_on(link.ask(Ask::query(sql))).unwrap();
+    let (mut history, mut last, mut count) = (database.history(), 0, 0);
+    while let page = history.after(last, 1_000).unwrap()
+        && let Some(row) = page.last()
+    {
+        (last, count) = (row.id, count + page.len());
+    }
+    assert_eq!(count, 30_000);
+}
+
+#[test]
+#[ignore = "tests/clickhouse/run starts the servers"]
+fn read_over_the_end_of_a_second_18_16() {
+    read_over_the_end_of_a_second("CLICKHOUSE_OLD");
+}
+
+#[test]
+#[ignore = "tests/clickhouse/run starts the servers"]
+fn read_over_the_end_of_a_second_today() {
+    read_over_the_end_of_a_second("CLICKHOUSE_NEW");
 }

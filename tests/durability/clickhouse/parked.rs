@@ -42,8 +42,9 @@ fn faults_a_shard_of_a_cluster_hangs_and_a_parked_file_is_damaged() {
     fort.first_shard_hangs(false);
     let on = rig.fleet.load_until(address, PATIENCE, || parked(&dir) == 0);
     assert!(on, "{} are parked yet", parked(&dir));
-    drop(server);
+    // Before it stops, which it may do with a full spool.
     fort.audit(&rig).must_be_clean();
+    drop(server);
 
     // A file of several is damaged while nobody looks.
     fort.kill_first_shard();

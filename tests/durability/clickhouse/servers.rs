@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process_group};
+
 use super::super::activity::Sent;
 
 /// Until a server answers, or gives its tables free again.
@@ -39,21 +41,21 @@ impl Server {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clickhouse/serve");
         let mut command = Command::new(script);
         command.arg(self.kind).arg(&self.dir).arg(self.port.to_string()).args(&self.more);
+        command.env("SUPERVISED", "1");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(command.process_group(0).spawn().unwrap());
     }
 
-    /// SIGKILL.
+    /// SIGKILL, to it and to who would start it again.
     pub(super) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
+            kill_process_group(Pid::from_child(&child), Signal::KILL).unwrap();
             child.wait().unwrap();
         }
     }
 
     /// SIGSTOP: it accepts connections, and never answers; or SIGCONT.
     pub(super) fn hang(&self, hangs: bool) {
-        use rustix::process::{Pid, Signal, kill_process_group};
         let group = Pid::from_child(self.child.as_ref().unwrap());
         kill_process_group(group, if hangs { Signal::STOP } else { Signal::CONT }).unwrap();
     }
