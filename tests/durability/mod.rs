@@ -7,8 +7,8 @@
 //! The harness itself is tried on [`mutant`]s: builds that break one promise on purpose.
 //!
 //! `KILLS`, `SERVER_KILLS`, `CUTS` and `SEED` in the environment: more kills (of the
-//! server beside SQLite; of it or the database elsewhere), more power cuts, the same moments. `LOCKED_SECONDS`,
-//! `MOVE_KILLS`: of a move. `FULL_SECONDS`: for how long a table is locked, a database's disk is full.
+//! server beside SQLite; of it or the database elsewhere), more power cuts, the same moments. `MOVE_KILLS`:
+//! more of a move. `LOCKED_SECONDS`, `FULL_SECONDS`: for how long a table is locked, a database's disk is full.
 
 mod activity;
 mod audit;

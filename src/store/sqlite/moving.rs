@@ -8,29 +8,14 @@ use uuid::Uuid;
 use super::insert::{Insert, Values};
 use super::key::KeyColumn;
 use super::link::Failure;
+use super::rows::into_activities;
 use super::{Sqlite, position, set_cursor};
 use crate::store::moment::print;
 use crate::store::moving::{Door, Load, Moved, Mover, boundary, is_of_a_spool, progress, user};
 use crate::store::rows::check_properties;
 use crate::store::{Cursor, Error, StoredActivity, StoredSession};
 
-static ACTIVITIES: LazyLock<Insert> = LazyLock::new(|| {
-    let columns = [
-        "id",
-        "user_id",
-        "session_id",
-        "ip_address",
-        "date",
-        "path",
-        "referer",
-        "received_at",
-        "event_id",
-        "name",
-        "properties",
-    ];
-    let conflict = "(event_id) WHERE event_id IS NOT NULL DO NOTHING";
-    Insert::new("djaffar_activity", &columns, conflict)
-});
+static ACTIVITIES: LazyLock<Insert> = LazyLock::new(|| into_activities(&["id"]));
 
 const INFO: &str = "INSERT INTO djaffar_sessioninfo (session_id, user_agent, visitor, browser, os, \
     device, bot, country, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \

@@ -28,7 +28,10 @@ static INFOS: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new("djaffar_sessioninfo", &columns, "(session_id) DO NOTHING")
 });
 
-static ACTIVITIES: LazyLock<Insert> = LazyLock::new(|| {
+static ACTIVITIES: LazyLock<Insert> = LazyLock::new(|| into_activities(&[]));
+
+/// Into the activities, with more columns in front. Whose `event_id` is there already is left out.
+pub(super) fn into_activities(more: &[&str]) -> Insert {
     let columns = [
         "user_id",
         "session_id",
@@ -42,8 +45,8 @@ static ACTIVITIES: LazyLock<Insert> = LazyLock::new(|| {
         "properties",
     ];
     let conflict = "(event_id) WHERE event_id IS NOT NULL DO NOTHING";
-    Insert::new("djaffar_activity", &columns, conflict)
-});
+    Insert::new("djaffar_activity", &[more, &columns].concat(), conflict)
+}
 
 /// Turns a batch into rows.
 pub(super) struct Rows<'a> {
