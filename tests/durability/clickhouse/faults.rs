@@ -34,7 +34,7 @@ fn faults_clickhouse_is_killed_under_load() {
 #[test]
 #[ignore = "tests/clickhouse/run installs the servers"]
 fn faults_djaffar_is_killed_under_load() {
-    let fort = Fort::one("old");
+    let mut fort = Fort::one("old");
     let mut rig = fort.rig();
     for _ in 0..kills(5) {
         let server = rig.serve();
@@ -45,7 +45,7 @@ fn faults_djaffar_is_killed_under_load() {
 }
 
 /// Requests are cut, answers swallowed, requests delivered late, and we are killed meanwhile.
-fn network(fort: &Fort, rounds: u64) {
+fn network(fort: &mut Fort, rounds: u64) {
     let mut rig = fort.rig();
     // Tables first.
     drop(rig.serve());
@@ -69,8 +69,8 @@ fn network(fort: &Fort, rounds: u64) {
         rig.load_and_kill(server, time);
         round += 1;
     }
-    fort.must_be_clean(&mut rig);
     let [cut, swallowed, late, through] = counts();
+    fort.must_be_clean(&mut rig);
     println!("inserts: {through} went through, {cut} cut, {swallowed} swallowed, {late} late");
     assert!(cut > 0 && swallowed > 0 && late > 0, "no harm was done");
 }
@@ -78,19 +78,19 @@ fn network(fort: &Fort, rounds: u64) {
 #[test]
 #[ignore = "tests/clickhouse/run installs the servers"]
 fn faults_of_the_network_18_16() {
-    network(&Fort::one("old"), kills(5));
+    network(&mut Fort::one("old"), kills(5));
 }
 
 #[test]
 #[ignore = "tests/clickhouse/run installs the servers"]
 fn faults_of_the_network_today() {
-    network(&Fort::one("new"), kills(5));
+    network(&mut Fort::one("new"), kills(5));
 }
 
 #[test]
 #[ignore = "tests/clickhouse/run installs the servers"]
 fn faults_of_the_network_of_a_cluster() {
-    network(&Fort::four(), kills(5));
+    network(&mut Fort::four(), kills(5));
 }
 
 #[test]

@@ -100,6 +100,7 @@ impl Fort {
             if count > 0 && audit.is_complete(&rig.fleet) || since.elapsed() > STANDSTILL {
                 if let Err(reason) = rows {
                     println!("cannot be read: {reason}");
+                    self.servers.iter().for_each(Server::tell);
                 }
                 return audit.findings(&rig.fleet);
             }
@@ -135,8 +136,9 @@ impl Fort {
 
     /// All that was acknowledged is stored once, and what comes next as well.
     #[track_caller]
-    fn must_be_clean(&self, rig: &mut Rig) {
+    fn must_be_clean(&mut self, rig: &mut Rig) {
         self.harm(false);
+        self.servers.iter_mut().for_each(Server::must_come_back);
         let server = rig.serve();
         rig.load(&server, Duration::from_millis(200));
         let findings = self.audit(rig);

@@ -110,7 +110,7 @@ fn a_move_from_18_16_back_to_the_site() {
 #[test]
 #[ignore = "tests/clickhouse/run installs the servers"]
 fn a_move_from_18_16_to_todays_engine_to_a_cluster() {
-    let forts = [Fort::one("old"), Fort::one("new"), Fort::four()];
+    let mut forts = [Fort::one("old"), Fort::one("new"), Fort::four()];
     let mut rig = keeping(forts[0].rig());
     forts.iter().for_each(|fort| fort.harm(false));
     let site = site(&rig);
