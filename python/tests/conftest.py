@@ -1,9 +1,11 @@
 """What the tests of the Django app have in common."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+from serving import Site
 
 # An installed package brings it as a plugin; the tests run on the sources.
 pytest_plugins = ["djaffar.pytest_plugin"]
@@ -16,6 +18,13 @@ def pytest_terminal_summary(terminalreporter):
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2].removeprefix("Skipped: ")
         terminalreporter.write_line(f"SKIPPED: {report.nodeid}: {reason}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared(tmp_path_factory):
+    """Where all workers find what the first one makes."""
+    folder = tmp_path_factory.getbasetemp()
+    Site.shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture

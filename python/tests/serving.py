@@ -1,8 +1,11 @@
 """A site of its own in a folder of its own, and the server that its settings start."""
 
+import fcntl
+import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
+# What says which tables a site gets, beside its model of users.
+MIGRATED_BY = ["INSTALLED_APPS", "EXTRA_APPS", "DATABASE_ROUTERS"]
 DATE = "2016-12-29T07:35:22.571Z"
 # A user of each kind: the site makes one, logs in, and prints the cookie and the key.
 LOGIN = """
@@ -43,6 +48,9 @@ def classes(*names):
 
 
 class Site:
+    # Where the tests of all workers find what they share.
+    shared = None
+
     def __init__(self, folder, **changes):
         self.folder = folder
         self.database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db")}
@@ -83,6 +91,19 @@ class Site:
         done = subprocess.run(command, capture_output=True, **self.options())
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout if code == 0 else done.stdout + done.stderr
+
+    def migrate(self):
+        """All tables. Sites with the same apps get copies of what the first of them has made."""
+        apps = [self.settings.get(name) for name in MIGRATED_BY]
+        name = hashlib.sha256(json.dumps([self.user_model, apps]).encode()).hexdigest()[:16]
+        template = self.shared / f"migrated-{name}"
+        with open(f"{template}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if template.exists():
+                shutil.copy(template, self.database["NAME"])
+            else:
+                self.manage("migrate", "-v0", "--run-syncdb")
+                shutil.copy(self.database["NAME"], template)
 
     def script(self, text):
         return self.manage("shell", "-v0", "-c", text).splitlines()[-1]

@@ -97,7 +97,7 @@ def clickhouse(request, tmp_path):
 
 def test_the_history_is_read_in_clickhouse(tmp_path, clickhouse):
     site = Site(tmp_path, DJAFFAR={"activity_database": clickhouse})
-    site.manage("migrate", "-v0", "--run-syncdb")
+    site.migrate()
     assert "up to date" in site.manage("djaffar", "migrate")
     key, _ = site.script(LOGIN).split()
     child, url = site.serve()

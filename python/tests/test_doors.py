@@ -51,7 +51,7 @@ class Browser:
 @pytest.mark.parametrize("door", ["wsgi", "asgi", "server"])
 def test_two_then_a_login_three_then_a_logout_four_then_all_is_forgotten(tmp_path, door):
     site = Site(tmp_path)
-    site.manage("migrate", "-v0", "--run-syncdb")
+    site.migrate()
     user = int(site.script(USER))
     with ExitStack() as stack:
         home = stack.enter_context(site.asgi() if door == "asgi" else site.wsgi())

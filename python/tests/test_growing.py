@@ -63,7 +63,7 @@ def test_one_line_of_the_proxy_moves_the_endpoint(tmp_path, chromium, kind):
     if not program(kind):
         pytest.skip(f"there is no {kind} here")
     site = Site(tmp_path, DJAFFAR=TRUSTED, page=PAGE)
-    site.manage("migrate", "-v0", "--run-syncdb")
+    site.migrate()
     site.script(
         "from django.contrib.auth.models import User\n"
         "print(User.objects.create_superuser('jeff@example.com', password='pw').pk)"

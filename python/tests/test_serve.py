@@ -28,7 +28,7 @@ def test_the_server_has_everything_from_the_settings(tmp_path, user_model):
     site = Site(tmp_path, AUTH_USER_MODEL=user_model)
     if user_model in USERS[2:]:
         site.bare()
-    site.manage("migrate", "-v0", "--run-syncdb")
+    site.migrate()
     site.manage("makemigrations", "--check", "--dry-run", "djaffar")
     key, user = site.script(LOGIN).split()
     assert "Ready" in site.manage("djaffar", "check")
@@ -58,7 +58,7 @@ def test_the_server_has_everything_from_the_settings(tmp_path, user_model):
 
 def test_ctrl_c_ends_it_without_a_word_of_python(tmp_path):
     site = Site(tmp_path)
-    site.manage("migrate", "-v0", "--run-syncdb")
+    site.migrate()
     child, _ = site.serve()
     child.send_signal(signal.SIGINT)
     rest = child.stdout.read()
@@ -69,7 +69,7 @@ def test_ctrl_c_ends_it_without_a_word_of_python(tmp_path):
 @pytest.mark.slow
 def test_fallbacks_of_the_secret_key(tmp_path):
     site = Site(tmp_path)
-    site.manage("migrate", "-v0", "--run-syncdb")
+    site.migrate()
     key, user = site.script(LOGIN).split()
     old = "site-key-of-the-tests-0123456789-abcdefghijklmnop"
     site.settings["SECRET_KEY"] = "another-key-0123456789-abcdefghijklmnopqrst"
@@ -103,7 +103,7 @@ def test_check_says_what_will_not_work(tmp_path, changes, sentence):
     if changes.get("AUTH_USER_MODEL"):
         site.bare()
     if "ROOT_URLCONF" not in changes:
-        site.manage("migrate", "-v0", "--run-syncdb")
+        site.migrate()
     site.settings["DJAFFAR"].update(written)
     code = 1 if "ROOT_URLCONF" in changes else 78
     assert sentence in site.manage("djaffar", "check", code=code)
@@ -115,7 +115,7 @@ def test_check_says_what_will_not_work(tmp_path, changes, sentence):
 def test_what_the_site_has_silenced_is_not_to_mend(tmp_path):
     silenced = {"USE_X_FORWARDED_HOST": True, "SILENCED_SYSTEM_CHECKS": ["djaffar.W001"]}
     site = Site(tmp_path, **silenced)
-    site.manage("migrate", "-v0", "--run-syncdb")
+    site.migrate()
     assert "Ready" in site.manage("djaffar", "check")
 
 

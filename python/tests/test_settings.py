@@ -67,7 +67,7 @@ def test_every_session_engine(tmp_path, request, engine):
         else ""
     )
     site = Site(tmp_path, **settings_of(engine, tmp_path, url))
-    site.manage("migrate", "-v0", "--run-syncdb")
+    site.migrate()
     key, user = site.script(LOGIN).split()
     assert "Ready" in site.manage("djaffar", "check")
     with site.serving() as url:
@@ -127,7 +127,7 @@ def shop(tmp_path):
         **keys, "ALGORITHM": "RS256", "AUTH_HEADER_TYPES": ["JWT"], "AUDIENCE": "shop",
         "ISSUER": "https://id.example", "USER_ID_CLAIM": "sub", "LEEWAY": 5,
     }  # fmt: skip
-    site.manage("migrate", "-v0", "--run-syncdb")
+    site.migrate()
     return site
 
 
@@ -155,7 +155,7 @@ def test_every_token_that_the_site_takes_and_no_other(shop):
 
 def test_a_session_counts_where_the_rest_framework_of_the_site_takes_sessions(tmp_path):
     site = Site(tmp_path, REST_FRAMEWORK=classes(TOKEN))
-    site.manage("migrate", "-v0", "--run-syncdb")
+    site.migrate()
     key, user = site.script(LOGIN).split()
     with site.serving() as url:
         assert post(url + "/djaffar/log/", key, "/token-only") == 204
@@ -176,7 +176,7 @@ def test_a_session_counts_where_the_rest_framework_of_the_site_takes_sessions(tm
 def test_the_site_has_the_last_word_about_tokens(tmp_path):
     own = classes("people.tokens.OwnTokens", SESSION)
     site = Site(tmp_path, REST_FRAMEWORK=own, DJAFFAR={"token": ["drf"]})
-    site.manage("migrate", "-v0", "--run-syncdb")
+    site.migrate()
     assert "Ready" in site.manage("djaffar", "check")
     with site.serving() as url:
         assert post(url + "/djaffar/log/", None, Authorization="Token nonsense") == 401
@@ -195,7 +195,7 @@ def test_the_site_has_the_last_word_about_tokens(tmp_path):
 )
 def test_trusted_hosts(tmp_path, settings, host, status):
     site = Site(tmp_path, **settings)
-    site.manage("migrate", "-v0", "--run-syncdb")
+    site.migrate()
     with site.serving() as url:
         assert post(url + "/djaffar/log/", None, Host=host) == status
 
@@ -216,7 +216,7 @@ def test_a_new_secret_key_counts_while_the_server_runs(tmp_path):
         for name, value in names.items()
     }
     site = Site(tmp_path, DJAFFAR=said)
-    site.manage("migrate", "-v0", "--run-syncdb")
+    site.migrate()
     key, user = site.script(LOGIN).split()
 
     def user_now(url, path):

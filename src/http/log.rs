@@ -97,13 +97,13 @@ async fn post(
     }
     let content_type =
         parts.headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
-    let writer = Writer { ingest, client: &client, caller: &caller, now: call.now };
+    let cookie = caller.fresh_session().map(|session| app.auth.cookie(session, call.now));
+    let writer = Writer { ingest, client: &client, caller, now: call.now };
     let (stored, mut answer) = match read(content_type, &bytes).map_err(Error::Body)? {
         Posted::One(input) => (true, writer.one(input).await?),
         Posted::Batch(inputs) => writer.batch(inputs).await?,
     };
-    if stored && let Some(session) = caller.fresh_session() {
-        let value = app.auth.cookie(session, call.now);
+    if stored && let Some(value) = cookie {
         let value = cookie::set(&app.settings.cookie, &value, call.now);
         value.map(|value| answer.headers_mut().insert(header::SET_COOKIE, value));
     }
@@ -161,13 +161,14 @@ async fn identify(app: &App, parts: &Parts, call: &Call<'_>) -> Result<Caller, E
 struct Writer<'a> {
     ingest: &'a Ingest,
     client: &'a Client,
-    caller: &'a Caller,
+    caller: Caller,
     now: Micros,
 }
 
 impl Writer<'_> {
-    async fn one(&self, input: Input) -> Result<Answer, Error> {
-        let activity = self.activity(input).map_err(Error::Invalid)?;
+    async fn one(mut self, input: Input) -> Result<Answer, Error> {
+        let identity = mem::take(&mut self.caller.identity);
+        let activity = self.activity(input, identity).map_err(Error::Invalid)?;
         if !self.ingest.app.seen(activity.event_id) {
             self.take_session()?;
             self.append(&[activity]).await?;
@@ -183,7 +184,7 @@ impl Writer<'_> {
         let mut duplicates = 0;
         let mut activities: Vec<Activity> = Vec::new();
         for (index, input) in inputs.into_iter().enumerate() {
-            match input.and_then(|input| self.activity(input)) {
+            match input.and_then(|input| self.activity(input, self.caller.identity.clone())) {
                 Err(invalid) => {
                     rejected.push(json!({ "index": index, "errors": errors(&invalid) }));
                 }
@@ -210,9 +211,9 @@ impl Writer<'_> {
         Ok((accepted > 0, super::error::json(StatusCode::OK, &body)))
     }
 
-    fn activity(&self, input: Input) -> Result<Activity, Invalid> {
+    fn activity(&self, input: Input, identity: Identity) -> Result<Activity, Invalid> {
         let clock = Clock { now: self.now, zone: &self.ingest.app.settings.zone };
-        Activity::new(input, self.client, self.caller.identity.clone(), &clock)
+        Activity::new(input, self.client, identity, &clock)
     }
 
     fn take_session(&self) -> Result<(), Error> {

@@ -52,9 +52,15 @@ enum Phase {
     Idle,
 }
 
+/// The time as of the last look at the connections of a thread: limits of seconds need no better, and
+/// asking the system several times a request costs more than all else here.
+#[derive(Debug, Clone)]
+struct Clock(Rc<Cell<Instant>>);
+
 /// The state of one connection that its limits need.
 #[derive(Debug)]
 pub struct Pulse {
+    clock: Clock,
     opened: Instant,
     phase: Cell<Phase>,
     since: Cell<Instant>,
@@ -77,8 +83,10 @@ pub enum End {
 
 impl Pulse {
     /// A connection that was accepted now.
-    pub fn new(now: Instant) -> Pulse {
+    fn new(clock: Clock) -> Pulse {
+        let now = clock.0.get();
         Pulse {
+            clock,
             opened: now,
             phase: Cell::new(Phase::FirstByte),
             since: Cell::new(now),
@@ -94,7 +102,7 @@ impl Pulse {
     /// Counts a request; true when it is to be this connection's last.
     pub fn counts_out(&self) -> bool {
         self.requests.set(self.requests.get() + 1);
-        self.requests.get() >= REQUESTS || self.opened.elapsed() >= AGE
+        self.requests.get() >= REQUESTS || self.clock.0.get() - self.opened >= AGE
     }
 
     /// Waits until the connection is to end.
@@ -150,7 +158,7 @@ impl Pulse {
             At::Body => Phase::Body,
         };
         if self.phase.replace(phase) != phase {
-            self.since.set(Instant::now());
+            self.since.set(self.clock.0.get());
             self.body_bytes.set(0);
         }
         self.body_bytes.set(self.body_bytes.get() + bytes as u64);
@@ -160,39 +168,50 @@ impl Pulse {
         self.write_stalled.set(None);
         if self.phase.get() == Phase::Answering {
             self.phase.set(Phase::Idle);
-            self.since.set(Instant::now());
+            self.since.set(self.clock.0.get());
         }
     }
 }
 
 /// The connections of one thread.
-#[derive(Debug, Default, Clone)]
-pub struct Pulses(Rc<RefCell<Vec<Rc<Pulse>>>>);
+#[derive(Debug, Clone)]
+pub struct Pulses {
+    clock: Clock,
+    all: Rc<RefCell<Vec<Rc<Pulse>>>>,
+}
+
+impl Default for Pulses {
+    fn default() -> Pulses {
+        Pulses { clock: Clock(Rc::new(Cell::new(Instant::now()))), all: Rc::default() }
+    }
+}
 
 impl Pulses {
     /// Adds a connection that was accepted now.
     pub fn open(&self) -> Rc<Pulse> {
-        let pulse = Rc::new(Pulse::new(Instant::now()));
-        self.0.borrow_mut().push(Rc::clone(&pulse));
+        self.clock.0.set(Instant::now());
+        let pulse = Rc::new(Pulse::new(self.clock.clone()));
+        self.all.borrow_mut().push(Rc::clone(&pulse));
         pulse
     }
 
     /// How many connections are open.
     pub fn count(&self) -> usize {
-        self.0.borrow_mut().retain(|pulse| Rc::strong_count(pulse) > 1);
-        self.0.borrow().len()
+        self.all.borrow_mut().retain(|pulse| Rc::strong_count(pulse) > 1);
+        self.all.borrow().len()
     }
 
-    /// Looks at the limits of all; forgets those that closed.
+    /// Looks at the limits of all; forgets those that closed. To be called every [`SWEEP`].
     pub fn sweep(&self) {
         let now = Instant::now();
-        self.0.borrow_mut().retain(|pulse| Rc::strong_count(pulse) > 1);
-        self.0.borrow().iter().for_each(|pulse| pulse.sweep(now));
+        self.clock.0.set(now);
+        self.all.borrow_mut().retain(|pulse| Rc::strong_count(pulse) > 1);
+        self.all.borrow().iter().for_each(|pulse| pulse.sweep(now));
     }
 
     /// Asks all to finish what they answer and close.
     pub fn shut_down(&self) {
-        self.0.borrow().iter().for_each(|pulse| pulse.end(End::Shutdown));
+        self.all.borrow().iter().for_each(|pulse| pulse.end(End::Shutdown));
     }
 }
 
@@ -268,7 +287,7 @@ impl Guarded {
         if poll.is_ready() {
             self.pulse.sent();
         } else if self.pulse.write_stalled.get().is_none() {
-            self.pulse.write_stalled.set(Some(Instant::now()));
+            self.pulse.write_stalled.set(Some(self.pulse.clock.0.get()));
         }
         poll
     }
@@ -282,7 +301,7 @@ mod tests {
     #[track_caller]
     fn check(phase: Phase, bytes: u64, seconds: u64, overdue: bool) {
         let start = Instant::now();
-        let pulse = Pulse::new(start);
+        let pulse = Pulse::new(Clock(Rc::new(Cell::new(start))));
         pulse.phase.set(phase);
         pulse.body_bytes.set(bytes);
         pulse.sweep(start + Duration::from_secs(seconds));

@@ -21,6 +21,16 @@ MAKE_JWT = USER + (
     "from rest_framework_simplejwt.tokens import %s as Token\n"
     "token = Token.for_user(user)\n%s\nprint(token)"
 )
+# Each with the name of a user, the kind of token and what is changed in it.
+MAKE_JWTS = (
+    "import json\nfrom django.contrib.auth.models import User\n"
+    "from rest_framework_simplejwt import tokens\nmade = []\n"
+    "for name, kind, change in json.loads(%r):\n"
+    "    user = User.objects.get(username=name)\n"
+    "    token = getattr(tokens, kind).for_user(user)\n"
+    "    exec(change)\n    made.append(str(token))\n"
+    "print(json.dumps(made))"
+)
 MAKE_OAUTH = USER + (
     "from datetime import timedelta\nfrom django.utils import timezone\n"
     "from oauth2_provider.models import AccessToken, Application\n"
@@ -136,36 +146,36 @@ def test_jwt(make_site, algorithm):
     site.serve()
     site.serve_djaffar(*options)
 
-    def token(user="alice", kind="AccessToken", change=""):
-        return make(site, MAKE_JWT, user, kind, change)
+    def tokens(*changes, user="alice", kind="AccessToken"):
+        wanted = [[user, kind, change] for change in changes or [""]]
+        return json.loads(make(site, MAKE_JWTS, json.dumps(wanted)))
 
-    good = token()
+    good, by_number, *refused = tokens(
+        "",
+        "token['user_id'] = user.pk",
+        "token['token_type'] = 'refresh'",
+        "from datetime import timedelta; token.set_exp(lifetime=timedelta(-1))",
+        "del token['exp']",
+        "del token['jti']",
+        "token['nbf'] = token['exp']",
+        "token['user_id'] = '999'",
+        "del token['user_id']",
+    )
     check(site, "Bearer " + good, "alice")
-    check(site, "Bearer " + token(change="token['user_id'] = user.pk"), "alice")
-    for refused in [
-        token(kind="RefreshToken"),
-        token(change="token['token_type'] = 'refresh'"),
-        token(change="from datetime import timedelta\ntoken.set_exp(lifetime=timedelta(-1))"),
-        token(change="del token['exp']"),
-        token(change="del token['jti']"),
-        token(change="token['nbf'] = token['exp']"),
-        token(change="token['user_id'] = '999'"),
-        token(change="del token['user_id']"),
-        good[:-8] + "AAAAAAAA",
-        good.rsplit(".", 1)[0] + ".",
-        "a.b.c",
-        "nonsense",
-    ]:
-        same_refusal(check(site, "Bearer " + refused, None))
+    check(site, "Bearer " + by_number, "alice")
+    refused += tokens(kind="RefreshToken")
+    refused += [good[:-8] + "AAAAAAAA", good.rsplit(".", 1)[0] + ".", "a.b.c", "nonsense"]
+    assert len(refused) == 12
+    for token in refused:
+        same_refusal(check(site, "Bearer " + token, None))
     same_refusal(check(site, "Bearer", None))
-    site.settings["SIMPLE_JWT"] = {**simple, "ISSUER": "https://other.example"}
-    other = token()
-    site.settings["SIMPLE_JWT"] = {**simple, "AUDIENCE": "other"}
-    same_refusal(check(site, "Bearer " + other, None))
-    same_refusal(check(site, "Bearer " + token(), None))
+    for demand in [{"ISSUER": "https://other.example"}, {"AUDIENCE": "other"}]:
+        site.settings["SIMPLE_JWT"] = {**simple, **demand}
+        [other] = tokens()
+        same_refusal(check(site, "Bearer " + other, None))
 
     site.settings["SIMPLE_JWT"] = simple
-    dave = token("dave")
+    [dave] = tokens(user="dave")
     check(site, "Bearer " + dave, "dave")
     site.browser().get("/deactivate/dave/")
     time.sleep(CACHE_SECONDS)
