@@ -25,7 +25,7 @@ use crate::{
     config::{Config, LogFormat},
     failure::Failure,
     http::{App, listen, welcome::Welcome},
-    site::{self, Keys, Site, Storing},
+    site::{self, Keys, Site},
     spool::{self, Lane, Spool},
     store::Owner,
 };
@@ -41,9 +41,9 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     raise_file_limit();
     let site = Site::prepare(config)?;
     let threads = threads(config);
-    let listeners = listen::bind(config.listen, threads)
-        .with_context(|| format!("cannot listen on {}: is another server there?", config.listen))?;
-    let address = local_address(&listeners).unwrap_or(config.listen);
+    let listen = config.listen.0;
+    let listeners = listen::bind(listen, threads).map_err(|error| cannot_listen(listen, &error))?;
+    let address = local_address(&listeners).unwrap_or(listen);
     let (spool, lanes, reader) = Spool::open(spool_options(config, threads, site.database.file()))?;
     let auth = Arc::new(site.auth(config)?);
     let shown = io::stdout().is_terminal();
@@ -60,13 +60,16 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let (stop, stopped) = watch::channel(false);
     let crew = start(listeners, lanes, &app, &stopped)?;
     banner(config, address, &site, &spool);
-    let ended = signals.wait(&spool, &drain, Keys::new(config, &site, &auth));
+    let is_over = || drain.is_over() || crew.iter().any(JoinHandle::is_finished);
+    let ended = signals.wait(&spool, is_over, Keys::new(config, &site, &auth));
     info!("stopping");
     stop.send_replace(true);
-    for worker in crew {
-        worker.join().map_err(|_| anyhow!("a thread panicked"))?.context("serving")?;
-    }
+    // What one of them says must not keep the others from ending in order.
+    let crew: Vec<_> = crew.into_iter().map(JoinHandle::join).collect();
     drain.finish()?;
+    for worker in crew {
+        worker.map_err(|_| anyhow!("a thread panicked"))?.context("a thread cannot serve")?;
+    }
     info!(waiting = spool.stats().waiting_bytes, "stopped");
     match ended {
         Ended::Asked => Ok(()),
@@ -103,9 +106,7 @@ pub fn check(config: &Config) -> Result<(), Failure> {
         true => println!("spool: can be written"),
         false => println!("spool: none yet; `djaffar serve` makes it"),
     }
-    if config.trusted_proxy.is_empty() && !config.listen.ip().is_loopback() {
-        println!("trusted_proxy: none; behind a proxy every activity has the proxy's address");
-    }
+    config.doubts().iter().for_each(|doubt| println!("{doubt}"));
     println!("the configuration is good");
     Ok(())
 }
@@ -127,6 +128,24 @@ fn spool_options(config: &Config, lanes: usize, database: Option<&Path>) -> spoo
         retain_bytes: config.spool_retain_mib.saturating_mul(MIB),
         ..spool::Options::new(&config.spool)
     }
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
+    let what_to_do = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program has this port: stop it, or choose another with --listen IP:PORT"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no network of this machine has this address: 127.0.0.1 is for a web server on this \
+             machine, 0.0.0.0 for all networks"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 are not for everybody: choose one above, and let the web server \
+             send what is for Djaffar there"
+        }
+        _ => "choose another address with --listen IP:PORT",
+    };
+    anyhow!("cannot listen on {address}: {error}: {what_to_do}").into()
 }
 
 fn local_address(listeners: &[TcpListener]) -> Option<SocketAddr> {
@@ -182,7 +201,8 @@ impl Signals {
         Ok(Self { runtime, terminate, interrupt, hangup, at_terminal })
     }
 
-    fn wait(mut self, spool: &Spool, drain: &Storing, mut keys: Keys<'_>) -> Ended {
+    /// `is_over`: whether a thread ended by itself, which none must; joining it tells why.
+    fn wait(mut self, spool: &Spool, is_over: impl Fn() -> bool, mut keys: Keys<'_>) -> Ended {
         self.runtime.block_on(async {
             loop {
                 tokio::select! {
@@ -194,7 +214,7 @@ impl Signals {
                     },
                     () = tokio::time::sleep(WATCH) => if spool.poisoned() {
                         return Ended::Disk;
-                    } else if drain.is_over() {
+                    } else if is_over() {
                         return Ended::Asked;
                     } else {
                         keys.look();
@@ -218,13 +238,11 @@ fn banner(config: &Config, address: SocketAddr, site: &Site, spool: &Spool) {
     text += &format!("  Spool      {}\n", config.spool.display());
     text += "  Watch      djaffar tail\n  Stop       Ctrl-C\n";
     if spool.stats().waiting_bytes > 0 {
-        text += "  Activities of an earlier run wait in the spool and are being stored.\n";
+        text += "  An earlier run left its spool: what is not stored of it is being stored now.\n";
     }
     // A closed terminal is no reason to stop.
     drop(io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()));
-    if config.trusted_proxy.is_empty() && !config.listen.ip().is_loopback() {
-        warn!("trusted_proxy is empty: behind a proxy, all activities have the proxy's address");
-    }
+    config.doubts().iter().for_each(|doubt| warn!("{doubt}"));
 }
 
 /// What was stored, for a newcomer at the terminal.

@@ -106,6 +106,8 @@ fn odd_but_harmless_input_is_stored_as_it_is() {
         "SELECT length(user_agent) FROM djaffar_sessioninfo ORDER BY created_at DESC LIMIT 1";
     let length: i64 = site.database().query_row(agent, [], |row| row.get(0)).unwrap();
     assert_eq!(length, 1_000);
+    let log = server.stop_and_tell();
+    assert_eq!(log.matches("--trusted-proxy 127.0.0.1").count(), 1, "told once: {log}");
 }
 
 #[test]
@@ -323,6 +325,8 @@ fn over_the_rate_the_answer_is_429() {
     let answer = wire.post(&valid(""), &[]);
     let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=5).contains(&seconds));
+    let log = server.stop_and_tell();
+    assert_eq!(log.matches("refused with 429").count(), 1, "told, but not each time: {log}");
 }
 
 #[test]

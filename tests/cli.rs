@@ -5,12 +5,12 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     process::{Output, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
 
-use crate::support::{DATE, Site, fixture, load};
+use crate::support::{DATE, Server, Site, command_of, fixture, load, wire::head};
 
 fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
@@ -48,6 +48,28 @@ fn the_first_command_of_the_readme() {
     let tail = stdout(&site.djaffar(&["tail", "--no-follow"]));
     assert!(tail.contains("127.0.0.1  anonymous  /first"), "{tail}");
     assert!(server.stop().success());
+}
+
+#[test]
+fn the_page_cannot_be_made_to_take_all_threads() {
+    let site = Site::alone();
+    let server = site.serve();
+    let key = server.post(&format!("date={DATE}&path=/"), &[]).session().unwrap();
+    site.wait_for(1);
+    let before = server.threads("");
+    let cookie = format!("sessionid={key}");
+    let ask = head("GET", "/recent.json", &[("Cookie", &cookie)], 0);
+    let mut wires: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    wires.iter_mut().for_each(|wire| wire.send(&ask));
+    for wire in &mut wires {
+        assert!(matches!(wire.answer().unwrap().status, 200 | 503));
+        assert!(server.threads("") < before + 12, "{} threads", server.threads(""));
+    }
+    let until = Instant::now() + Duration::from_secs(10);
+    while server.connect().request("GET", "/recent.json", &[("Cookie", &cookie)], b"").status != 200
+    {
+        assert!(Instant::now() < until, "for ever");
+    }
 }
 
 #[test]
@@ -235,4 +257,56 @@ fn a_start_on_an_empty_spool_is_quick() {
     drop(site.serve());
     // The figure itself is benchmarked (docs/performance.md); this only notices a blunder.
     assert!(since.elapsed().as_secs() < 5, "{:?}", since.elapsed());
+}
+
+#[test]
+fn an_address_that_cannot_be_had_says_what_to_do() {
+    let site = Site::alone();
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().to_string();
+    let serve = |address: &str| site.djaffar(&["serve", &format!("--listen={address}")]);
+    fails(&serve(&taken), 1, "choose another with --listen");
+    fails(&serve("192.0.2.1:8000"), 1, "no network of this machine has this address");
+    fails(&serve("localhost:8000"), 2, "write 127.0.0.1:8000");
+    fails(&serve("8000"), 2, "write 127.0.0.1:8000");
+    fails(&site.djaffar(&["serve", "--connections=0"]), 78, "connections: must be at least 1");
+    fs::create_dir(site.path("folder")).unwrap();
+    fails(&site.djaffar(&["drain", "--spool=folder"]), 78, "this folder is no spool");
+    assert_eq!(fs::read_dir(site.path("folder")).unwrap().count(), 0);
+    let missing = ["migrate", "--database", "sqlite:///nowhere/db.sqlite3"];
+    fails(&site.djaffar(&missing), 78, "there is no folder nowhere");
+}
+
+#[test]
+fn a_server_that_cannot_answer_does_not_stay() {
+    let site = Site::alone();
+    // As few files as a container may allow: somewhere in between only some threads start.
+    for files in 16..28 {
+        for name in ["djaffar.sqlite3", "djaffar.secret-key"] {
+            drop(fs::remove_file(site.path(name)));
+        }
+        drop(fs::remove_dir_all(site.path("djaffar-spool")));
+        let program = env!("CARGO_BIN_EXE_djaffar");
+        let script =
+            format!("ulimit -n {files}; exec {program} serve --threads=2 --listen=127.0.0.1:0");
+        let mut command = command_of("sh", site.dir.path());
+        let Ok(mut server) = Server::start(command.args(["-c", &script])) else { continue };
+        let until = Instant::now() + Duration::from_secs(5);
+        while !server.is_gone() && server.threads("ingest-") < 2 {
+            assert!(Instant::now() < until, "with {files} files it stays, and answers nobody");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn a_spool_that_anybody_may_write_into_is_told() {
+    let site = Site::alone();
+    let spool = site.path("djaffar-spool");
+    fs::create_dir(&spool).unwrap();
+    for (mode, told) in [(0o700, false), (0o755, false), (0o777, true)] {
+        fs::set_permissions(&spool, fs::Permissions::from_mode(mode)).unwrap();
+        let log = site.serve().stop_and_tell();
+        assert_eq!(log.contains("chmod 700"), told, "{mode:o}: {log}");
+    }
 }

@@ -8,7 +8,11 @@ const columns = ["date", "path", "referer", "name", "user", "ip_address"];
 // Rows are stored a moment after the 204: ask until there are more than before.
 async function show(more) {
   for (let attempt = 0; attempt < 40; attempt++) {
-    const rows = await (await fetch("/recent.json")).json();
+    const answer = await fetch("/recent.json");
+    const rows = await answer.json();
+    if (!answer.ok) {
+      throw new Error(rows.detail);
+    }
     if (rows.length > more || attempt === 39) {
       draw(rows);
       return rows.length;

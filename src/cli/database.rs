@@ -30,14 +30,18 @@ pub(super) fn create_superuser(
     let database = open(config)?;
     database.check()?;
     let username = answer(username, "Username: ")?;
-    if username.is_empty() || username.chars().count() > 150 {
-        return Err(anyhow!("the username must have 1 to 150 characters").into());
+    if !is_username(&username) {
+        let text = "the username must have 1 to 150 characters: letters, digits and @ . + - _";
+        return Err(anyhow!(text).into());
     }
     let email = match email {
         Some(email) => email,
         None if io::stdin().is_terminal() => answer(None, "Email address: ")?,
         None => String::new(),
     };
+    if !email.is_empty() && !is_email(&email) {
+        return Err(anyhow!("{email:?} is no e-mail address: leave it blank, or correct it").into());
+    }
     let password = password()?;
     let hash =
         djangohashers::make_password_with_algorithm(&password, djangohashers::Algorithm::PBKDF2);
@@ -48,6 +52,21 @@ pub(super) fn create_superuser(
         now: http::now(),
     })?;
     say("Superuser created successfully.")
+}
+
+/// `UnicodeUsernameValidator` and the length of the column.
+fn is_username(text: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || "@.+-_".contains(c);
+    (1..=150).contains(&text.chars().count()) && text.chars().all(fits)
+}
+
+/// What Django's `EmailValidator` takes, and a little more: the mail server knows better.
+fn is_email(text: &str) -> bool {
+    let plain = text.chars().all(|c| !c.is_whitespace() && !c.is_control() && !"<>".contains(c));
+    let parts = text.rsplit_once('@');
+    plain
+        && text.chars().count() <= 254
+        && parts.is_some_and(|(user, host)| !user.is_empty() && host.trim_matches('.').len() > 1)
 }
 
 fn answer(given: Option<String>, question: &str) -> Result<String, Failure> {
@@ -100,4 +119,39 @@ pub(super) fn dump(config: &Config, model: Model, indent: Option<usize>) -> Resu
 
 fn say(text: &str) -> Result<(), Failure> {
     Ok(writeln!(io::stdout(), "{text}").context("terminal")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_addresses_that_django_takes() {
+        for (name, good) in [
+            ("ada", true),
+            ("Zoë.1@b+c-d_e", true),
+            (&"a".repeat(150), true),
+            (&"a".repeat(151), false),
+            ("", false),
+            ("a b", false),
+            ("<script>", false),
+            ("a\0", false),
+            ("a\n", false),
+        ] {
+            assert_eq!(is_username(name), good, "{name:?}");
+        }
+        for (address, good) in [
+            ("ada@example.com", true),
+            ("a.b+c@localhost", true),
+            ("not an email", false),
+            ("ada", false),
+            ("@example.com", false),
+            ("ada@", false),
+            ("ada@.", false),
+            ("Ada <ada@example.com>", false),
+            ("a\r\nb@example.com", false),
+        ] {
+            assert_eq!(is_email(address), good, "{address:?}");
+        }
+    }
 }

@@ -24,6 +24,12 @@ pub(super) fn drain(config: &Config) -> Result<(), Failure> {
         // A mistyped path must not make a spool, and say that it is empty.
         return Err(Failure::Config(format!("{}: there is no such folder", dir.display())));
     }
+    if !Spool::is_in(dir) {
+        let dir = dir.display();
+        return Err(Failure::Config(format!(
+            "{dir}: this folder is no spool: nothing was changed"
+        )));
+    }
     let site = Site::prepare(config)?;
     let options = spool::Options {
         database: site.database.file().map(ToOwned::to_owned),

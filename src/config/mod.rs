@@ -4,23 +4,21 @@
 //! `trusted_proxy` in `djaffar.toml`. Later wins: default, file, environment, flag.
 //! `djaffar.example.toml` is printed from the table below, and a test compares them.
 
+mod check;
 mod cookie;
 mod credentials;
 mod network;
 pub mod secret;
 mod shown;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
 pub use cookie::{SameSite, SessionCookie};
 pub use credentials::{Hashing, Serializer, SessionEngine, Token};
-pub use network::Network;
+pub use network::{Address, Network};
 pub use shown::without_password;
 use shown::{shown, what_and_why, where_and_why};
 
@@ -89,7 +87,7 @@ macro_rules! options {
 
 options! {
     /// The address and port to answer on.
-    listen [SocketAddr] "DJAFFAR_LISTEN" "Serving" = SocketAddr::from(([127, 0, 0, 1], 8000));
+    listen [Address] "DJAFFAR_LISTEN" "Serving" = Address(([127, 0, 0, 1], 8000).into());
     /// The folder of the endpoint: activities are posted to PREFIXlog/.
     prefix [String] "DJAFFAR_PREFIX" "Serving" = "/djaffar/".to_owned();
     /// The name of the tracker there, for sites whose visitors block the usual ones.
@@ -104,7 +102,7 @@ options! {
     threads [usize] "DJAFFAR_THREADS" "Serving" = 0;
     /// Connections that are held at once.
     connections [usize] "DJAFFAR_CONNECTIONS" "Serving" = 18_000;
-    /// Connections of one address (trusted proxies may have more).
+    /// Connections of one address (IPv6: /64; trusted proxies may have more).
     connections_per_address [usize] "DJAFFAR_CONNECTIONS_PER_ADDRESS" "Serving" = 256;
     /// Requests a second of one address (IPv6: /64), ten seconds' worth at once; 0: any number.
     rate_limit [u32] "DJAFFAR_RATE_LIMIT" "Serving" = 1_000;
@@ -285,41 +283,6 @@ impl Config {
         }
         text
     }
-
-    fn check(&self) -> Result<(), Error> {
-        let refuse = |sentence: String| Err(Error::Value(sentence));
-        self.zone()?;
-        if !self.prefix.starts_with('/') || !self.prefix.ends_with('/') {
-            return refuse(format!(
-                "prefix: {:?} must begin and end with a slash, such as /djaffar/",
-                self.prefix
-            ));
-        }
-        let name = &self.tracker_name;
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        let taken = ["log", "health", "more.js", ".", ".."];
-        if name.is_empty() || !name.chars().all(plain) || taken.contains(&name.as_str()) {
-            return refuse(format!(
-                "tracker_name: {name:?} must be a name of its own of letters, digits, - _ and ., \
-                 such as djaffar.js"
-            ));
-        }
-        for origin in &self.allowed_origin {
-            let host = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
-            if host.is_none_or(|host| host.is_empty() || host.contains(['/', '*'])) {
-                return refuse(format!(
-                    "allowed_origin: {origin:?} must be scheme and host, such as \
-                     https://shop.example, without path or wildcard"
-                ));
-            }
-        }
-        self.check_cookie()?;
-        self.check_credentials()?;
-        if self.spool_limit_mib < 32 {
-            return refuse("spool_limit_mib: must be at least 32".to_owned());
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -368,11 +331,30 @@ mod tests {
             ("session_cookie_path = '/; Secure'", "cannot stand in a cookie"),
             ("trusted_proxy = ['localhost']", "trusted_proxy: \"localhost\" is no network"),
             ("spool_limit_mib = 1", "at least 32"),
+            ("listen = '8000'", "listen: \"8000\" is no address with a port: write 127.0.0.1"),
+            ("listen = 8000", "listen: invalid type"),
+            ("listen = 'localhost:8000'", "127.0.0.1:8000"),
+            ("connections = 0", "at least 1"),
+            ("connections_per_address = 0", "at least 1"),
+            ("threads = 100000", "at most 1024"),
+            ("spool = ''", "must name a folder"),
+            ("prefix = '/a b/'", "begin and end with a slash"),
+            ("prefix = '//'", "begin and end with a slash"),
+            ("prefix = '/café/'", "as browsers send it"),
+            ("prefix = '/a?b/'", "as browsers send it"),
         ];
         for (toml, expected) in table {
             let error = load(toml, Options::default()).unwrap_err().to_string();
             assert!(error.contains(expected), "{toml}: {error}");
         }
         assert!(Config::load(Some(Path::new("/nowhere.toml")), Options::default()).is_err());
+        for good in [
+            "prefix = '/'",
+            "prefix = '/a/b-c/@d+e/caf%C3%A9/'",
+            "listen = '[::]:8000'",
+            "threads = 1024",
+        ] {
+            load(good, Options::default()).unwrap();
+        }
     }
 }

@@ -168,11 +168,30 @@ fn make_file(file: &Path) -> Result<String, Error> {
         .filter_map(|_| CHARACTERS.get(random.random_range(0..CHARACTERS.len())))
         .map(|byte| char::from(*byte))
         .collect();
-    let io = |error| Error::File(file.to_owned(), error);
-    let mut open = fs::OpenOptions::new();
-    let mut handle = open.write(true).create_new(true).mode(0o600).open(file).map_err(io)?;
-    writeln!(handle, "{key}").and_then(|()| handle.sync_all()).map_err(io)?;
+    write_whole(file, &key).map_err(|error| {
+        Error::Value(format!(
+            "cannot make {}: {error}: start where files may be made, or name another place with \
+             --secret-key-file, --database and --spool",
+            file.display()
+        ))
+    })?;
     Ok(key)
+}
+
+/// Under its name only once it is whole and on disk: a start that is killed leaves no half of a
+/// key, which the next one would refuse.
+fn write_whole(file: &Path, key: &str) -> std::io::Result<()> {
+    let mut draft = file.as_os_str().to_owned();
+    draft.push(".tmp");
+    // Of such a start. What else may be there is not written over.
+    drop(fs::remove_file(&draft));
+    let mut handle =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    writeln!(handle, "{key}")?;
+    handle.sync_all()?;
+    fs::rename(&draft, file)?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -193,6 +212,25 @@ mod tests {
         assert_eq!(key.len(), LENGTH);
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(from_file(&file, true).unwrap(), key);
+        let error = from_file(&dir.path().join("none/key"), true).unwrap_err().to_string();
+        assert!(error.contains("cannot make") && error.contains("--secret-key-file"), "{error}");
+    }
+
+    #[test]
+    fn a_start_that_was_killed_leaves_no_half_of_a_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, draft) = (dir.path().join("key"), dir.path().join("key.tmp"));
+        fs::write(&draft, "abc").unwrap();
+        let key = from_file(&file, true).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), format!("{key}\n"));
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!draft.exists());
+        // What lies there is not written into: it may be another name of something else.
+        let kept = dir.path().join("kept");
+        fs::hard_link(&file, &kept).unwrap();
+        fs::rename(&file, &draft).unwrap();
+        assert_ne!(from_file(&file, true).unwrap(), key);
+        assert_eq!(fs::read_to_string(&kept).unwrap(), format!("{key}\n"));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::OFlags;
+
 use super::{LARGEST, now};
 use crate::activity::Micros;
 use crate::store::{Error, NewSession, SessionRow};
@@ -28,7 +30,10 @@ impl Files {
     }
 
     pub(super) fn check(&self) -> Result<(), Error> {
-        let probe = self.folder.join(format!("{}_djaffar_probe", self.prefix));
+        let name = format!("{}_djaffar_probe_{}", self.prefix, std::process::id());
+        let probe = self.folder.join(name);
+        // One that was left behind by a start that was killed.
+        drop(fs::remove_file(&probe));
         let made = open_new(&probe).and_then(|_| fs::remove_file(&probe));
         made.map_err(|error| {
             Error::Schema(format!(
@@ -43,13 +48,19 @@ impl Files {
     /// The session; also one that has ended.
     pub(super) fn read(&self, key: &str) -> Result<Option<SessionRow>, Error> {
         let Some(path) = self.path(key) else { return Ok(None) };
-        let file = match fs::File::open(&path) {
+        // A pipe of that name, in a folder of everybody's, must not be waited for.
+        let at_once = OFlags::NONBLOCK.bits().cast_signed();
+        let file = match OpenOptions::new().read(true).custom_flags(at_once).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.away(&error)),
         };
         let away = |error| self.away(&error);
-        let changed = file.metadata().and_then(|metadata| metadata.modified()).map_err(away)?;
+        let metadata = file.metadata().map_err(away)?;
+        if !metadata.is_file() {
+            return Ok(None);
+        }
+        let changed = metadata.modified().map_err(away)?;
         let mut data = Vec::new();
         file.take(LARGEST + 1).read_to_end(&mut data).map_err(away)?;
         if data.len() as u64 > LARGEST {

@@ -72,7 +72,23 @@ fn odd_files() {
     assert_eq!(files.read(KEY), Ok(None));
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    assert!(matches!(files.read(KEY), Err(Error::Unavailable(_))));
+    assert_eq!(files.read(KEY), Ok(None));
+    fs::remove_dir(&path).unwrap();
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+    // Nobody writes into it: who waited for that would look up no other session.
+    assert_eq!(files.read(KEY), Ok(None));
+}
+
+#[test]
+fn a_start_that_was_killed_does_not_keep_the_next_one_from_starting() {
+    let dir = TempDir::new().unwrap();
+    for process in [0, std::process::id()] {
+        let probe = format!("sessionid_djaffar_probe_{process}");
+        fs::write(dir.path().join(probe), "").unwrap();
+    }
+    fs::write(dir.path().join("sessionid_djaffar_probe"), "").unwrap();
+    Engine::Files(files(&dir)).check().unwrap();
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Response, StatusCode,
+    Method, Response, StatusCode,
     header::{self, HeaderValue},
 };
 use serde_json::{Value, json};
@@ -40,9 +40,9 @@ pub enum Error {
     /// The request breaks a limit or a rule of HTTP.
     #[error("{0}: {1}")]
     Http(StatusCode, String),
-    /// A method other than POST and OPTIONS.
+    /// A method that is not for this address.
     #[error("method {0} not allowed")]
-    Method(hyper::Method),
+    Method(Method),
 }
 
 impl Error {
@@ -106,6 +106,16 @@ fn spool_detail(error: &spool::Error) -> &'static str {
         spool::Error::Full(_) => "There is no room for more activities at the moment.",
         _ => "The activity could not be written at the moment.",
     }
+}
+
+/// The refusal of a method where there is only something to read.
+pub fn unless_read(method: &Method) -> Option<Answer> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let mut answer = Error::Method(method.clone()).answer(0);
+    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    Some(answer)
 }
 
 /// An answer with a JSON body.

@@ -36,8 +36,10 @@ enum State {
 /// Where a connection stands after the bytes that were fed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum At {
-    /// Between two requests, or before the first.
+    /// At the end of a request.
     Boundary,
+    /// Between two requests, or before the first: what came is empty lines, which are none.
+    Between,
     /// In the middle of a head.
     Head,
     /// In a body that is not here as a whole.
@@ -47,6 +49,7 @@ pub enum At {
 impl Framing {
     /// Takes the bytes that just arrived; may overwrite one to refuse the request.
     pub fn feed(&mut self, mut bytes: &mut [u8]) -> At {
+        let mut ended = false;
         while !bytes.is_empty() {
             match &mut self.state {
                 State::Last => return At::Body,
@@ -55,14 +58,20 @@ impl Framing {
                     *left -= here as u64;
                     if *left == 0 {
                         self.state = State::Head;
+                        ended = true;
                     }
                     bytes = bytes.split_at_mut(here).1;
                 }
-                State::Head => bytes = self.head(bytes),
+                State::Head => {
+                    let within = self.lines > 0;
+                    bytes = self.head(bytes);
+                    ended |= within && self.lines == 0;
+                }
             }
         }
         match self.state {
-            State::Head if self.lines == 0 && self.line_len == 0 => At::Boundary,
+            State::Head if self.lines == 0 && self.line_len == 0 && ended => At::Boundary,
+            State::Head if self.lines == 0 && self.line_len == 0 => At::Between,
             State::Head => At::Head,
             State::Body(_) | State::Last => At::Body,
         }
@@ -155,8 +164,10 @@ mod tests {
             let mut framing = Framing::default();
             let (mut first, mut second) =
                 (text.as_bytes()[..cut].to_vec(), text.as_bytes()[cut..].to_vec());
-            framing.feed(&mut first);
-            let end = framing.feed(&mut second);
+            let mut end = framing.feed(&mut first);
+            if !second.is_empty() {
+                end = framing.feed(&mut second);
+            }
             let changed = [first, second].concat() != text.as_bytes();
             assert_eq!(changed, refused, "{text:?} cut at {cut}");
             if !refused {
@@ -169,6 +180,7 @@ mod tests {
     fn what_two_servers_could_read_differently_is_refused() {
         let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         check(get, false, At::Boundary);
+        check("\r\n\r\n", false, At::Between);
         check(&format!("\r\n{get}{get}"), false, At::Boundary);
         check("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\na\nb\nc", false, At::Boundary);
         check("POST / HTTP/1.1\r\nContent-Length: 6\r\n\r\na\nb\nc", false, At::Body);

@@ -29,9 +29,10 @@ use tokio::{
 };
 
 use super::{
-    App, Ingest,
+    App, Ingest, Settings,
     client::is_trusted,
-    pulse::{End, Guarded, Pulse, Pulses, SWEEP},
+    limit,
+    pulse::{End, Guarded, IDLE, PROXY_IDLE, Pulse, Pulses, SWEEP},
 };
 use crate::spool::{Committer, Lane};
 
@@ -79,18 +80,19 @@ pub struct Crowd {
 #[derive(Debug)]
 struct Place {
     crowd: Arc<Crowd>,
+    /// Who has it: an IPv4 address, or the /64 that an IPv6 client has to itself; `None`: a trusted
+    /// proxy.
     address: Option<IpAddr>,
 }
 
 impl Crowd {
     /// A place for a connection, if there is one.
-    fn enter(self: &Arc<Crowd>, peer: IpAddr, app: &App) -> Option<Place> {
-        let settings = &app.settings;
+    fn enter(self: &Arc<Crowd>, peer: IpAddr, settings: &Settings) -> Option<Place> {
         if self.all.load(Ordering::Relaxed) >= settings.connections {
             return None;
         }
-        let address =
-            Some(peer.to_canonical()).filter(|peer| !is_trusted(*peer, &settings.trusted_proxy));
+        let peer = peer.to_canonical();
+        let address = (!is_trusted(peer, &settings.trusted_proxy)).then(|| limit::client(peer));
         if let Some(address) = address {
             let mut counts = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
             let count = counts.entry(address).or_default();
@@ -115,6 +117,13 @@ impl Drop for Place {
                 counts.remove(&address);
             }
         }
+    }
+}
+
+impl Place {
+    /// How long its connection may be idle.
+    fn idle(&self) -> Duration {
+        if self.address.is_some() { IDLE } else { PROXY_IDLE }
     }
 }
 
@@ -186,12 +195,12 @@ impl Thread {
     }
 
     fn connection(&self, stream: tokio::net::TcpStream, peer: IpAddr) {
-        let Some(place) = self.crowd.enter(peer, &self.ingest.app) else { return };
+        let Some(place) = self.crowd.enter(peer, &self.ingest.app.settings) else { return };
         // Answers are small and complete: nothing is gained by waiting for more.
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        let (ingest, pulse) = (Rc::clone(&self.ingest), self.pulses.open());
+        let (ingest, pulse) = (Rc::clone(&self.ingest), self.pulses.open(place.idle()));
         spawn_local(async move {
             serve(&ingest, stream, peer, &pulse).await;
             drop(place);
@@ -223,6 +232,9 @@ async fn serve(
         .max_header_size(HEAD)
         .max_buf_size(2 * HEAD)
         .header_read_timeout(None)
+        // Who has sent all and closes, as a page that is left, or the proxy before it, has said
+        // something all the same: what waits for a look-up is not given up for that.
+        .half_close(true)
         // Answers are a few hundred bytes: copied together they are one write.
         .writev(false)
         .serve_connection(io, service);
@@ -241,5 +253,40 @@ async fn serve(
                 }
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_client_has_so_many_places_and_a_network_of_ipv6_is_one_client() {
+        let settings = Settings {
+            prefix: "/".into(),
+            tracker_name: String::new(),
+            trusted_proxy: vec!["10.0.0.0/8".parse().unwrap()],
+            allowed_origin: Vec::new(),
+            allowed_host: Vec::new(),
+            cookie: crate::config::SessionCookie::default(),
+            zone: jiff::tz::TimeZone::UTC,
+            connections: 12,
+            connections_per_address: 2,
+        };
+        let crowd = Arc::new(Crowd::default());
+        let enter = |peer: &str| crowd.enter(peer.parse().unwrap(), &settings);
+        let places = ["192.0.2.1", "192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"];
+        let places: Vec<_> = places.iter().map(|peer| enter(peer).unwrap()).collect();
+        for taken in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::3", "2001:db8::ffff:1:2:3"] {
+            assert!(enter(taken).is_none(), "{taken}");
+        }
+        let proxied: Vec<_> = (0..10).map_while(|_| enter("10.0.0.1")).collect();
+        assert_eq!(proxied.len(), 7, "any number, but not more than all");
+        assert!(proxied.iter().all(|place| place.idle() == PROXY_IDLE));
+        assert!(places.iter().all(|place| place.idle() == IDLE));
+        drop((places, proxied));
+        assert!(enter("2001:db8::3").is_some());
+        assert!(crowd.by_address.lock().unwrap().is_empty(), "what is free is forgotten");
+        assert_eq!(crowd.all.load(Ordering::Relaxed), 0);
     }
 }

@@ -44,10 +44,16 @@ pub async fn log(
     let host = host(&parts.headers, from_proxy);
     let origin = origin::of(&parts.headers, host, &app.settings.allowed_origin);
     let now = now();
+    if !from_proxy && peer.is_loopback() && parts.headers.contains_key("x-forwarded-for") {
+        app.troubles.unknown_proxy(peer, now);
+    }
     let mut answer = match parts.method {
         Method::POST => post(ingest, &parts, incoming, Call { origin: &origin, peer, pulse, now })
             .await
-            .unwrap_or_else(|error| error.answer(now.unsigned_abs())),
+            .unwrap_or_else(|error| {
+                app.troubles.refused(&error, peer, now);
+                error.answer(now.unsigned_abs())
+            }),
         Method::OPTIONS => options(&parts.headers),
         _ => Error::Method(parts.method.clone()).answer(0),
     };

@@ -15,6 +15,7 @@ pub mod origin;
 pub mod pulse;
 pub mod request;
 pub mod tracker;
+pub mod trouble;
 pub mod welcome;
 
 use std::{
@@ -39,6 +40,7 @@ use self::{
     limit::Limit,
     pulse::Pulse,
     tracker::Tracker,
+    trouble::Troubles,
     welcome::Welcome,
 };
 use crate::{
@@ -87,6 +89,7 @@ pub struct App {
     sessions: Option<Limit>,
     event_ids: Cache<Uuid, ()>,
     panics: AtomicUsize,
+    troubles: Troubles,
 }
 
 /// What one thread answers with.
@@ -126,6 +129,7 @@ impl App {
             sessions: Limit::new(config.session_rate_limit),
             event_ids: Cache::new(EVENT_IDS),
             panics: AtomicUsize::new(0),
+            troubles: Troubles::default(),
         }
     }
 
@@ -160,15 +164,8 @@ fn take(limit: Option<&Limit>, key: IpAddr, now: Micros) -> Result<(), Error> {
 impl Ingest {
     /// Answers one request, whatever happens.
     async fn answer(&self, request: Request<Incoming>, peer: IpAddr, pulse: &Pulse) -> Answer {
-        let mut last = pulse.counts_out() || request::must_close(request.headers());
-        let route = AssertUnwindSafe(self.route(request, peer, pulse)).catch_unwind();
-        let mut answer = route.await.unwrap_or_else(|_| {
-            let panics = 1 + self.app.panics.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(panics, "a request panicked: this is a bug, please report it");
-            last = true;
-            let detail = "This is our fault, and has been logged.";
-            Error::http(StatusCode::INTERNAL_SERVER_ERROR, detail).answer(0)
-        });
+        let last = pulse.counts_out() || request::must_close(&request);
+        let mut answer = caught(self.route(request, peer, pulse), &self.app.panics).await;
         if last {
             let close = hyper::header::HeaderValue::from_static("close");
             answer.headers_mut().insert(hyper::header::CONNECTION, close);
@@ -183,7 +180,9 @@ impl Ingest {
         let path = request.uri().path();
         match path.strip_prefix(self.app.settings.prefix.as_str()) {
             Some("log/" | "log") => log::log(self, request, peer, pulse).await,
-            Some("health/") => self.health(),
+            Some("health/" | "health") => {
+                error::unless_read(request.method()).unwrap_or_else(|| self.health())
+            }
             below => match below.and_then(|name| self.app.tracker_file(name)) {
                 Some(file) => tracker::answer(file, request.method(), request.headers()),
                 None => self.page(&request).await,
@@ -211,6 +210,16 @@ impl Ingest {
     }
 }
 
+/// What a route answers; should it panic, 500, and its connection is not used again.
+async fn caught(route: impl Future<Output = Answer>, panics: &AtomicUsize) -> Answer {
+    AssertUnwindSafe(route).catch_unwind().await.unwrap_or_else(|_| {
+        let panics = 1 + panics.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(panics, "a request panicked: this is a bug, please report it");
+        let detail = "This is our fault, and has been logged.";
+        Error::http(StatusCode::INTERNAL_SERVER_ERROR, detail).answer(0)
+    })
+}
+
 fn not_found(path: &str) -> Answer {
     let detail = format!("There is nothing at {path}.");
     Error::http(StatusCode::NOT_FOUND, detail).answer(0)
@@ -220,4 +229,22 @@ fn not_found(path: &str) -> Answer {
 pub fn now() -> Micros {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_one_request_s_and_is_counted() {
+        let panics = AtomicUsize::new(0);
+        let answer = caught(async { not_found("/") }, &panics).await;
+        assert_eq!((answer.status().as_u16(), panics.load(Ordering::Relaxed)), (404, 0));
+        for count in 1..3 {
+            let answer = caught(async { panic!("on purpose") }, &panics).await;
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(answer.headers()["connection"], "close");
+            assert_eq!(panics.load(Ordering::Relaxed), count);
+        }
+    }
 }

@@ -7,7 +7,7 @@
 //! | a head that has begun | 10 s, closed |
 //! | a body | 1 KiB/s after 5 s, else 408 |
 //! | an answer that the client does not read | 10 s, closed |
-//! | idle between requests | 30 s, closed |
+//! | idle between requests | 30 s, closed; a trusted proxy's: 180 s |
 //!
 //! hyper's own `header_read_timeout` is off: it does not know a first byte from an idle
 //! connection, and needs a timer a request.
@@ -33,7 +33,11 @@ use super::framing::{At, Framing};
 pub const SWEEP: Duration = Duration::from_millis(250);
 const FIRST_BYTE: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(10);
-const IDLE: Duration = Duration::from_secs(30);
+/// How long a connection may be idle between requests.
+pub const IDLE: Duration = Duration::from_secs(30);
+/// The same of a trusted proxy. Proxies keep connections for the next request (nginx for 60 seconds,
+/// Caddy for 120) and do not send a POST again that met the end of one: theirs must end first.
+pub const PROXY_IDLE: Duration = Duration::from_secs(180);
 const STALLED_WRITE: Duration = Duration::from_secs(10);
 const BODY_GRACE: Duration = Duration::from_secs(5);
 const BODY_BYTES_PER_SECOND: u64 = 1024;
@@ -62,6 +66,8 @@ struct Clock(Rc<Cell<Instant>>);
 pub struct Pulse {
     clock: Clock,
     opened: Instant,
+    /// How long it may be idle.
+    idle: Duration,
     phase: Cell<Phase>,
     since: Cell<Instant>,
     body_bytes: Cell<u64>,
@@ -82,12 +88,13 @@ pub enum End {
 }
 
 impl Pulse {
-    /// A connection that was accepted now.
-    fn new(clock: Clock) -> Pulse {
+    /// A connection that was accepted now, and may be idle for so long.
+    fn new(clock: Clock, idle: Duration) -> Pulse {
         let now = clock.0.get();
         Pulse {
             clock,
             opened: now,
+            idle,
             phase: Cell::new(Phase::FirstByte),
             since: Cell::new(now),
             body_bytes: Cell::new(0),
@@ -131,7 +138,7 @@ impl Pulse {
         let overdue = match self.phase.get() {
             Phase::FirstByte => waited > FIRST_BYTE,
             Phase::Head => waited > HEAD,
-            Phase::Idle => waited > IDLE,
+            Phase::Idle => waited > self.idle,
             Phase::Body => {
                 let needed = waited.as_secs().saturating_mul(BODY_BYTES_PER_SECOND);
                 if waited > BODY_GRACE && self.body_bytes.get() < needed {
@@ -154,6 +161,8 @@ impl Pulse {
     fn received(&self, at: At, bytes: usize) {
         let phase = match at {
             At::Boundary => Phase::Answering,
+            // Or a client could keep a connection by sending nothing but empty lines.
+            At::Between => return,
             At::Head => Phase::Head,
             At::Body => Phase::Body,
         };
@@ -187,10 +196,10 @@ impl Default for Pulses {
 }
 
 impl Pulses {
-    /// Adds a connection that was accepted now.
-    pub fn open(&self) -> Rc<Pulse> {
+    /// Adds a connection that was accepted now, and may be idle for so long.
+    pub fn open(&self, idle: Duration) -> Rc<Pulse> {
         self.clock.0.set(Instant::now());
-        let pulse = Rc::new(Pulse::new(self.clock.clone()));
+        let pulse = Rc::new(Pulse::new(self.clock.clone(), idle));
         self.all.borrow_mut().push(Rc::clone(&pulse));
         pulse
     }
@@ -297,11 +306,15 @@ impl Guarded {
 mod tests {
     use super::*;
 
+    fn opened(now: Instant) -> Pulse {
+        Pulse::new(Clock(Rc::new(Cell::new(now))), IDLE)
+    }
+
     /// After `seconds` in `phase` with `bytes` of body: is the connection overdue?
     #[track_caller]
     fn check(phase: Phase, bytes: u64, seconds: u64, overdue: bool) {
         let start = Instant::now();
-        let pulse = Pulse::new(Clock(Rc::new(Cell::new(start))));
+        let pulse = opened(start);
         pulse.phase.set(phase);
         pulse.body_bytes.set(bytes);
         pulse.sweep(start + Duration::from_secs(seconds));
@@ -320,5 +333,42 @@ mod tests {
         check(Phase::Body, 60_000, 20, false);
         check(Phase::Body, 100, 4, false);
         check(Phase::Body, 100, 16, true);
+    }
+
+    #[test]
+    fn an_answer_that_nobody_reads_has_its_limit() {
+        for phase in [Phase::Answering, Phase::Idle] {
+            let start = Instant::now();
+            let pulse = opened(start);
+            pulse.phase.set(phase);
+            pulse.write_stalled.set(Some(start));
+            pulse.sweep(start + Duration::from_secs(9));
+            assert_eq!(pulse.end.get(), None);
+            pulse.sweep(start + Duration::from_secs(11));
+            assert_eq!(pulse.end.get(), Some(End::Overdue), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_has_an_age_and_a_number_of_requests() {
+        let now = Instant::now();
+        let young = opened(now);
+        let requests = (1..).find(|_| young.counts_out());
+        assert_eq!(requests, Some(REQUESTS));
+        let old = opened(now);
+        old.clock.0.set(now + AGE);
+        assert!(old.counts_out());
+    }
+
+    #[test]
+    fn empty_lines_change_nothing() {
+        let start = Instant::now();
+        let pulse = opened(start);
+        for phase in [Phase::FirstByte, Phase::Answering, Phase::Idle] {
+            pulse.phase.set(phase);
+            pulse.since.set(start);
+            pulse.received(At::Between, 2);
+            assert_eq!((pulse.phase.get(), pulse.since.get()), (phase, start));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What every request must be, whatever it asks for (RFC 9112 sections 3.2 and 6).
 
-use hyper::{HeaderMap, Request, StatusCode, Version, header};
+use hyper::{Method, Request, StatusCode, Version, header};
 
 use super::error::Error;
 
@@ -18,8 +18,12 @@ pub fn check<B>(request: &Request<B>, allowed_host: &[String]) -> Result<(), Err
         let detail = format!("The address may have at most {TARGET} bytes.");
         return Err(Error::http(StatusCode::URI_TOO_LONG, detail));
     }
-    if request.headers().get_all(header::TRANSFER_ENCODING).iter().count() > 1 {
-        return bad("Send one Transfer-Encoding.");
+    // hyper takes any list that ends in chunked, and does not undo the rest of it.
+    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    let (coding, second) = (codings.next(), codings.next());
+    if coding.is_some_and(|it| !it.as_bytes().eq_ignore_ascii_case(b"chunked")) || second.is_some()
+    {
+        return bad("Send one Transfer-Encoding: chunked.");
     }
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
@@ -43,8 +47,11 @@ pub fn check<B>(request: &Request<B>, allowed_host: &[String]) -> Result<(), Err
 
 /// Whether the connection must close after this request: a chunked body, whose end two servers
 /// may see in two places, and a body where none is read.
-pub fn must_close(headers: &HeaderMap) -> bool {
+pub fn must_close<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
     headers.contains_key(header::TRANSFER_ENCODING)
+        || (request.method() != Method::POST
+            && headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0"))
 }
 
 /// Whether a host is the one of a pattern of Django's ALLOWED_HOSTS: `*` is any, and `.example.com`

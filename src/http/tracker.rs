@@ -13,7 +13,7 @@ use hyper::{
 };
 use sha2::{Digest, Sha256};
 
-use super::error::{Answer, Error};
+use super::error::{Answer, unless_read};
 
 const SCRIPT: &[u8] = include_bytes!("../../assets/tracker/djaffar.min.js");
 const MORE: &[u8] = include_bytes!("../../assets/tracker/more.min.js");
@@ -82,10 +82,8 @@ impl Tracker {
 
 /// Answers a request for a file.
 pub fn answer(file: &File, method: &Method, headers: &HeaderMap) -> Answer {
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut answer = Error::Method(method.clone()).answer(0);
-        answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return answer;
+    if let Some(refusal) = unless_read(method) {
+        return refusal;
     }
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let (bytes, etag, gzip) = file.choose(text(header::ACCEPT_ENCODING));

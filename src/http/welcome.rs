@@ -8,15 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Request, Response, StatusCode,
     body::Incoming,
     header::{self, HeaderName, HeaderValue},
 };
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::{
     Settings, cookie,
-    error::{Answer, Error, json},
+    error::{Answer, Error, json, unless_read},
 };
 use crate::{
     dump::line,
@@ -28,6 +29,8 @@ const STYLE: &str = include_str!("../../assets/welcome/welcome.css");
 const SCRIPT: &str = include_str!("../../assets/welcome/welcome.js");
 /// So many activities are shown.
 const ROWS: usize = 20;
+/// So many may ask for them at once: each takes a thread, and they take turns at one connection.
+const ASKING: usize = 4;
 
 /// No page of another site may frame this one, and nothing but its own files runs in it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -37,6 +40,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 pub struct Welcome {
     history: Arc<Mutex<Box<dyn History>>>,
     moments: Moments,
+    asking: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Welcome {
@@ -49,14 +53,15 @@ impl Welcome {
     /// A page that reads from `database`.
     pub fn new(database: &dyn Database) -> Welcome {
         let history = Arc::new(Mutex::new(database.history()));
-        Welcome { history, moments: database.moments().clone() }
+        let asking = Arc::new(Semaphore::new(ASKING));
+        Welcome { history, moments: database.moments().clone(), asking }
     }
 
     /// Answers what is not the endpoint.
     pub async fn answer(&self, request: &Request<Incoming>, settings: &Settings) -> Answer {
         let path = request.uri().path();
-        if request.method() != Method::GET {
-            return Error::Method(request.method().clone()).answer(0);
+        if let Some(refusal) = unless_read(request.method()) {
+            return refusal;
         }
         match path {
             "/" => {
@@ -83,8 +88,13 @@ impl Welcome {
         let Some(session) = session.map(str::to_owned) else {
             return json(StatusCode::OK, &Value::Array(Vec::new()));
         };
+        let Ok(turn) = Arc::clone(&self.asking).try_acquire_owned() else {
+            let detail = "Too many ask for their activities: try again in a moment.";
+            return Error::http(StatusCode::SERVICE_UNAVAILABLE, detail).answer(0);
+        };
         let history = Arc::clone(&self.history);
         let rows = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             history.lock().unwrap_or_else(PoisonError::into_inner).recent(&session, ROWS)
         });
         match rows.await {

@@ -5,7 +5,7 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -27,6 +27,15 @@ pub(super) fn check(path: &Path) -> Result<bool, Error> {
     access(found, Access::WRITE_OK | Access::EXEC_OK).map_err(Error::io("write into", found))?;
     Ok(found == path)
 }
+
+/// Whether there is a lock or a segment.
+pub(super) fn is_spool(path: &Path) -> bool {
+    let ours = |name: &str| name == LOCK || Segment::parse_name(name).is_some();
+    let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name().to_str().is_some_and(ours))
+}
+
+const LOCK: &str = "lock";
 
 /// The open directory.
 #[derive(Debug)]
@@ -54,12 +63,16 @@ impl Directory {
         }
         let quarantine = path.join("quarantine");
         let handle = File::open(&path).map_err(Error::io("open", &path))?;
+        if handle.metadata().is_ok_and(|found| found.mode() & 0o002 != 0) {
+            let path = path.display();
+            tracing::warn!(%path, "anybody may remove what is in this folder: chmod 700");
+        }
         Ok(Directory { path, handle, quarantine })
     }
 
     /// Makes this process the only owner, as long as the file is open.
     pub(super) fn lock(&self) -> Result<File, Error> {
-        let path = self.path.join("lock");
+        let path = self.path.join(LOCK);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)

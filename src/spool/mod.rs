@@ -280,6 +280,12 @@ impl Spool {
         directory::check(path)
     }
 
+    /// Whether the directory holds one: its lock, or a segment that was copied there.
+    #[must_use]
+    pub fn is_in(path: &Path) -> bool {
+        directory::is_spool(path)
+    }
+
     /// How it stands.
     #[must_use]
     pub fn stats(&self) -> Stats {

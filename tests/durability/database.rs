@@ -122,6 +122,8 @@ fn a_batch_is_refused_as_a_whole() {
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(rig.stored(path), accepted);
+    let log = server.stop_and_tell();
+    assert!(log.contains("refused with 503") && log.contains("raise the limit"), "{log}");
 }
 
 #[test]

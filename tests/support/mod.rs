@@ -214,6 +214,24 @@ impl Server {
         rustix::process::kill_process(id, signal).unwrap();
     }
 
+    /// How long it has had the processor.
+    pub(crate) fn processor(&self) -> Duration {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    }
+
+    /// How many of its threads have a name that begins so.
+    pub(crate) fn threads(&self, name: &str) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let names = tasks.into_iter().flatten().flatten().filter_map(|task| {
+            let name = fs::read_to_string(task.path().join("comm"));
+            name.ok()
+        });
+        names.filter(|found| found.starts_with(name)).count()
+    }
+
     /// Whether it ended.
     pub(crate) fn is_gone(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()

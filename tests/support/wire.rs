@@ -58,6 +58,11 @@ impl Wire {
         drop(self.stream.write_all(bytes.as_ref()));
     }
 
+    /// Sends no more, and goes on reading.
+    pub(crate) fn finish(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
     pub(crate) fn patience(&self, patience: Duration) {
         self.stream.set_read_timeout(Some(patience)).unwrap();
     }

@@ -65,6 +65,12 @@ pub(super) fn columns(connection: &Connection, table: &str) -> rusqlite::Result<
 }
 
 pub(super) fn migrate(path: &Path, users: &Users) -> Result<(), Error> {
+    if let Some(folder) = path.parent().filter(|it| !it.as_os_str().is_empty() && !it.is_dir()) {
+        return Err(Error::Schema(format!(
+            "there is no folder {} for the database: make it, or correct the URL",
+            folder.display()
+        )));
+    }
     create_file(path).map_err(|error| Failure::from(error).sort(path).1)?;
     Link::new(path, SETUP).with(|connection| {
         let owner = owner_of(connection)?;
