@@ -202,7 +202,7 @@ impl Site {
         reader: Reader,
         auth: Arc<Auth>,
     ) -> Result<drain::Parts, Failure> {
-        frozen::nothing_may_be_left(config)?;
+        frozen::nothing_may_be_left(config, &*self.database, reader.spool())?;
         Ok(drain::Parts {
             reader,
             store: self.database.store(),

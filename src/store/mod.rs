@@ -34,7 +34,7 @@ use uuid::Uuid;
 use crate::activity::{Activity, Micros};
 
 pub use self::mysql::MysqlDatabase;
-pub use clickhouse::{Freezer, MakeFreezer, Parking, Place, WithClickHouse};
+pub use clickhouse::{Freezer, MakeFreezer, Parking, Place, WithClickHouse, end_of_frozen};
 pub use moment::Moments;
 pub use moving::{Door, Load, Moved, Mover, TAKEN_OVER, progress};
 pub use postgres::PostgresDatabase;

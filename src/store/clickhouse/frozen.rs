@@ -130,6 +130,14 @@ impl Frozen {
     }
 }
 
+/// How far the spool is stored once this frozen batch is.
+///
+/// # Errors
+/// [`Error::Schema`]: a newer version froze it.
+pub fn end_of_frozen(data: &[u8]) -> Result<Cursor, Error> {
+    Frozen::decode(data).map(|frozen| frozen.cursor)
+}
+
 fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend((bytes.len() as u64).to_le_bytes());
     out.extend(bytes);

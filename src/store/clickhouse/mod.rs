@@ -31,7 +31,7 @@ mod writer;
 use std::{path::Path, sync::Arc};
 
 use address::Address;
-pub use frozen::Freezer;
+pub use frozen::{Freezer, end_of_frozen};
 use history::ClickHouseHistory;
 use moving::ClickHouseMover;
 pub use parking::{Parking, Place};
