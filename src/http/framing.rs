@@ -127,8 +127,9 @@ impl Framing {
         self.lines += 1;
         if let Some(value) = field(line, b"content-length") {
             let text = std::str::from_utf8(value).unwrap_or_default().trim();
-            // A length that is no number is refused by hyper itself.
-            self.length = Some(text.trim_end_matches('\r').trim().parse().unwrap_or(u64::MAX));
+            // Also one of which the end was not kept: what follows the body would be read as body.
+            let Ok(length) = text.trim_end_matches('\r').trim().parse() else { return false };
+            self.length = Some(length);
         } else if field(line, b"transfer-encoding").is_some() {
             self.chunked = true;
         }
@@ -199,5 +200,25 @@ mod tests {
             false,
             At::Head,
         );
+    }
+
+    #[test]
+    fn a_length_that_is_not_wholly_known_is_refused() {
+        let padded = format!("Content-Length: {}5\r\n", " ".repeat(60));
+        let mut framing = Framing::default();
+        let mut whole = format!("POST / HTTP/1.1\r\n{padded}\r\nhello").into_bytes();
+        assert_eq!(framing.feed(&mut whole), At::Boundary);
+        let mut framing = Framing::default();
+        let mut first = format!("POST / HTTP/1.1\r\n{}", &padded[..20]).into_bytes();
+        let mut second = format!("{}\r\nhello", &padded[20..]).into_bytes();
+        framing.feed(&mut first);
+        framing.feed(&mut second);
+        assert!(second.contains(&0), "it would take all that follows for the body");
+        for length in ["", "five", "99999999999999999999", "-1", "5, 5"] {
+            let text = format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
+            let mut bytes = text.into_bytes();
+            Framing::default().feed(&mut bytes);
+            assert!(bytes.contains(&0), "{length:?}");
+        }
     }
 }
