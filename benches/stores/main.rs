@@ -31,6 +31,10 @@ use djaffar::{
     store::Database,
 };
 
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A server, and how it takes rows by its own tool.
 trait Rival {
     fn name(&self) -> String;
@@ -93,7 +97,7 @@ fn compare(rival: &dyn Rival, folder: &Path, rows: u64, ids: &str) {
         let rate = rows as f64 / cost.time.as_secs_f64();
         format!("{rate:>7.0} a second, {:.2} + {:.2} us", each(cost.client), each(cost.server))
     };
-    println!("{}, batches of {}", rival.name(), rival.options().max_records);
+    println!("{}, {} records at a time", rival.name(), rival.options().max_records);
     println!("  the drain   {}", line(ours));
     println!("  {tool:11} {}", line(theirs));
     println!("  ratio       {:.2}", theirs.time.as_secs_f64() / ours.time.as_secs_f64());

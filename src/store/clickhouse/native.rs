@@ -45,8 +45,9 @@ impl Column {
     }
 }
 
-/// The columns as one block.
-pub(super) fn block(rows: usize, columns: &[Column]) -> Vec<u8> {
+/// The columns as one block. Each is freed as soon as it is copied.
+pub(super) fn block(rows: usize, columns: impl IntoIterator<Item = Column>) -> Vec<u8> {
+    let columns: Vec<Column> = columns.into_iter().collect();
     let size: usize = columns.iter().map(|column| column.bytes.len() + 64).sum();
     let mut bytes = Vec::with_capacity(size);
     number(&mut bytes, columns.len() as u64);
@@ -213,7 +214,7 @@ mod tests {
             id.i64(number);
             path.text(text);
         }
-        let bytes = block(2, &[id, path]);
+        let bytes = block(2, [id, path]);
         let mut want = b"\x02\x02\x02id\x05Int64\x01\0\0\0\0\0\0\0".to_vec();
         want.extend(b"\xff\xff\xff\xff\xff\xff\xff\xff\x04path\x06String\x01/\xc8\x01");
         want.extend(long.as_bytes());
