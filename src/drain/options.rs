@@ -49,7 +49,7 @@ impl Options {
     /// For a database that likes few and large batches (ClickHouse makes a file of each).
     pub fn for_large_batches() -> Self {
         Self {
-            max_records: 65_536,
+            max_records: 98_304,
             max_bytes: 24 << 20,
             linger: Duration::from_secs(1),
             busy_linger: Duration::from_secs(1),

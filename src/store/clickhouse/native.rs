@@ -22,22 +22,22 @@ impl Column {
     }
 
     pub(super) fn i64(&mut self, value: i64) {
-        self.bytes.extend(value.to_le_bytes());
+        self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
     pub(super) fn u32(&mut self, value: u32) {
-        self.bytes.extend(value.to_le_bytes());
+        self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
     pub(super) fn u16(&mut self, value: u16) {
-        self.bytes.extend(value.to_le_bytes());
+        self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
     /// Two integers of eight bytes, the higher one first.
     pub(super) fn uuid(&mut self, value: Uuid) {
         let (high, low) = value.as_u64_pair();
-        self.bytes.extend(high.to_le_bytes());
-        self.bytes.extend(low.to_le_bytes());
+        self.bytes.extend_from_slice(&high.to_le_bytes());
+        self.bytes.extend_from_slice(&low.to_le_bytes());
     }
 
     pub(super) fn text(&mut self, value: &str) {
@@ -55,7 +55,7 @@ pub(super) fn block(rows: usize, columns: impl IntoIterator<Item = Column>) -> V
     for column in columns {
         text(&mut bytes, column.name.as_bytes());
         text(&mut bytes, column.kind.as_bytes());
-        bytes.extend(&column.bytes);
+        bytes.extend_from_slice(&column.bytes);
     }
     bytes
 }
@@ -125,7 +125,7 @@ pub(super) fn only(block: &[u8], keep: &[bool]) -> Result<Vec<u8>, Error> {
 /// With its length before it.
 fn text(bytes: &mut Vec<u8>, text: &[u8]) {
     number(bytes, text.len() as u64);
-    bytes.extend(text);
+    bytes.extend_from_slice(text);
 }
 
 /// Seven bits a byte, the lowest first.

@@ -201,33 +201,29 @@ impl Shards {
     }
 }
 
-/// Asks shards on connections of its own while they take a batch. Not where they have replicas: another
-/// one may lack what was just written.
+/// Asks shards on connections of its own while they take a batch.
 pub(super) struct Asker {
     shards: Vec<Shard>,
     runtime: Option<Runtime>,
 }
 
 impl Asker {
-    pub(super) fn new(address: &Address) -> Asker {
+    /// None where shards have replicas: another one may lack what was just written.
+    pub(super) fn new(address: &Address) -> Option<Asker> {
         let is_alone = address.shards.iter().all(|replicas| replicas.len() == 1);
-        let shards = if is_alone { Shard::all(address, Some(PATIENCE)) } else { Vec::new() };
-        Asker { shards, runtime: None }
+        is_alone.then(|| Asker { shards: Shard::all(address, Some(PATIENCE)), runtime: None })
     }
 
-    /// As [`Shards::known`]. `None`: not all have answered; what that means [`Shards`] knows.
-    pub(super) fn known(&mut self, activities: &[Activity]) -> Option<Known> {
-        if self.shards.is_empty() {
-            return None;
-        }
+    /// As [`Shards::known`]; all must answer.
+    pub(super) fn known(&mut self, activities: &[Activity]) -> Result<Known, Error> {
         let wanted = wanted(activities, self.shards.len());
         let asked = self.shards.iter_mut().zip(&wanted).filter(|(_, ids)| !ids.is_empty());
         let asked = asked.map(|(shard, ids)| shard.known(ids));
         let mut ids = HashSet::new();
-        for found in runtime(&mut self.runtime).ok()?.block_on(join_all(asked)) {
-            ids.extend(found.ok()?);
+        for found in runtime(&mut self.runtime)?.block_on(join_all(asked)) {
+            ids.extend(found?);
         }
-        Some(Known { ids, asked: vec![true; wanted.len()] })
+        Ok(Known { ids, asked: vec![true; wanted.len()] })
     }
 }
 

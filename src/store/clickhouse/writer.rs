@@ -31,12 +31,13 @@ use crate::activity::Activity;
 /// How many sessions to remember as written.
 const KNOWN_SESSIONS: usize = 65_536;
 /// For so long a batch waits for the one before, until the caller is told. He may have to stop.
-const TURN: Duration = Duration::from_secs(5);
+const TURN: Duration = Duration::from_secs(4);
 
 /// Writes activities to ClickHouse, the rest to the site's database.
 pub(super) struct Writer {
     giver: Giver,
-    asker: Asker,
+    /// Asks while a batch is given.
+    asker: Option<Asker>,
     shards: usize,
     freezer: Box<dyn Freezer>,
     moments: Moments,
@@ -181,14 +182,18 @@ impl Writer {
         &mut self,
         activities: &'a [Activity],
     ) -> Result<(Vec<&'a Activity>, Vec<bool>), Error> {
-        let ahead = match self.giver.is_busy() && self.giver.parked() == 0 {
-            true => self.asker.known(activities),
-            false => None,
+        let asked = match &mut self.asker {
+            Some(asker) if self.giver.is_busy() && self.giver.parked() == 0 => {
+                let asked = asker.known(activities);
+                if asked.is_err() {
+                    // The next attempt finds none under way, and asks those who know what to do then.
+                    self.before()?;
+                }
+                asked
+            }
+            _ => self.before()?.shards.known(activities),
         };
-        let Known { mut ids, asked } = match ahead {
-            Some(known) => known,
-            None => self.before()?.shards.known(activities)?,
-        };
+        let Known { mut ids, asked } = asked?;
         let frozen = &self.frozen_events;
         let mut is_fresh =
             |id: Option<Uuid>| id.is_none_or(|id| !frozen.contains(&id) && ids.insert(id));
