@@ -9,7 +9,8 @@
 //! with all indexes. CPU: of this process (or the tool), and of the server.
 //!
 //! Arguments after `--`: databases (`postgres`, `maria`, `clickhouse`; default all); the number of
-//! rows (default 500000); `ids=v7|v4|none`; `rounds=1`.
+//! rows (default 500000); `ids=v7|v4|none`; `rounds=1`; `mib=24`, of a batch
+//! for ClickHouse.
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a bench that cannot run should stop")]
 

@@ -61,6 +61,8 @@ pub(super) struct Writer {
 /// A batch that is to be frozen.
 struct Ready<'a> {
     frozen: Frozen,
+    /// As it is written to the disk.
+    bytes: Vec<u8>,
     fresh: Vec<&'a Activity>,
 }
 
@@ -170,7 +172,7 @@ impl Writer {
             move_to(&mut self.positions, batch.cursor);
             return Ok(0);
         }
-        self.freezer.freeze(&ready.frozen.encode())?;
+        self.freezer.freeze(&ready.bytes)?;
         let count = ready.fresh.len() as u64;
         self.give(ready)?;
         Ok(count)
@@ -237,11 +239,12 @@ impl Writer {
             sessions: batch.sessions.to_vec(),
             parts: parts.map(|(block, asked)| Part { asked, ..block.finish() }).collect(),
         };
-        Ok(Ready { frozen, fresh })
+        let bytes = frozen.encode();
+        Ok(Ready { frozen, bytes, fresh })
     }
 
     /// What is frozen now will be stored, whatever happens.
-    fn give(&mut self, Ready { frozen, fresh }: Ready<'_>) -> Result<(), Error> {
+    fn give(&mut self, Ready { frozen, fresh, .. }: Ready<'_>) -> Result<(), Error> {
         let takers = self.giver.settle(self.turn)?;
         let done = frozen.parts.iter().map(|part| part.asked && part.is_empty()).collect();
         let cursor = frozen.cursor;
