@@ -92,7 +92,10 @@ impl Rival for ClickHouse {
     }
 
     fn options(&self) -> drain::Options {
-        drain::Options::for_large_batches()
+        let options = drain::Options::for_large_batches();
+        let mib =
+            std::env::args().find_map(|text| text.strip_prefix("mib=")?.parse::<usize>().ok());
+        drain::Options { max_bytes: mib.map_or(options.max_bytes, |mib| mib << 20), ..options }
     }
 
     fn processes(&self) -> Vec<u32> {

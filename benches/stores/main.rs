@@ -9,7 +9,8 @@
 //! with all indexes. CPU: of this process (or the tool), and of the server.
 //!
 //! Arguments after `--`: databases (`postgres`, `maria`, `clickhouse`; default all); the number of
-//! rows (default 500000); `ids=v7|v4|none`; `rounds=1`.
+//! rows (default 500000); `ids=v7|v4|none`; `rounds=1`; `mib=24`, of a batch
+//! for ClickHouse.
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a bench that cannot run should stop")]
 
@@ -30,6 +31,10 @@ use djaffar::{
     spool::{self, Spool, record},
     store::Database,
 };
+
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A server, and how it takes rows by its own tool.
 trait Rival {
@@ -93,7 +98,7 @@ fn compare(rival: &dyn Rival, folder: &Path, rows: u64, ids: &str) {
         let rate = rows as f64 / cost.time.as_secs_f64();
         format!("{rate:>7.0} a second, {:.2} + {:.2} us", each(cost.client), each(cost.server))
     };
-    println!("{}, batches of {}", rival.name(), rival.options().max_records);
+    println!("{}, {} records at a time", rival.name(), rival.options().max_records);
     println!("  the drain   {}", line(ours));
     println!("  {tool:11} {}", line(theirs));
     println!("  ratio       {:.2}", theirs.time.as_secs_f64() / ours.time.as_secs_f64());

@@ -8,6 +8,7 @@
 //! rows, and a record that is put aside is durable in quarantine before a cursor passes it.
 
 mod crowd;
+mod options;
 mod patience;
 
 use std::collections::HashSet;
@@ -21,65 +22,10 @@ use crate::activity::{Activity, SessionState};
 use crate::auth::Auth;
 use crate::engine::Engine;
 use crate::spool::{self, Batch, Reader, Record};
-use crate::store::{self, Cursor, Directory, NewSession, Store};
+use crate::store::{self, Cursor, Directory, NewSession, Store, Taken};
 use crowd::Crowd;
-use patience::{End, Patience, guarded};
-
-/// How the drain works.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// At most so many records in a transaction.
-    pub max_records: usize,
-    /// Not many more bytes than this in a transaction.
-    pub max_bytes: usize,
-    /// How long to gather records where few come in: a transaction costs about the same for one
-    /// record as for a hundred.
-    pub linger: Duration,
-    /// How long to gather them where many come in: the more rows share a transaction, the fewer
-    /// pages of the indexes are written for each.
-    pub busy_linger: Duration,
-    /// How long to rest most of the time while the processor is short, as answering comes first;
-    /// after that, half of it.
-    pub give_way: Duration,
-    /// The first pause after a failure; it doubles from there.
-    pub first_pause: Duration,
-    /// The longest pause after a failure.
-    pub longest_pause: Duration,
-    /// How long to go on after a stop with what waits already. What is left then stays in the
-    /// spool for the next start.
-    pub finish_within: Duration,
-    /// How long to wait for a database that is away when told to stop.
-    pub wait_within: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            max_records: 16_384,
-            max_bytes: 8 << 20,
-            linger: Duration::from_millis(25),
-            busy_linger: Duration::from_millis(300),
-            give_way: Duration::from_secs(10),
-            first_pause: Duration::from_millis(50),
-            longest_pause: Duration::from_secs(5),
-            finish_within: Duration::from_secs(5),
-            wait_within: Duration::ZERO,
-        }
-    }
-}
-
-impl Options {
-    /// For a database that likes few and large batches (ClickHouse makes a file of each).
-    pub fn for_large_batches() -> Self {
-        Self {
-            max_records: 32_768,
-            max_bytes: 16 << 20,
-            linger: Duration::from_secs(1),
-            busy_linger: Duration::from_secs(1),
-            ..Self::default()
-        }
-    }
-}
+pub use options::Options;
+use patience::{End, Patience, away, guarded, refused_is_away};
 
 /// What the drain works with; all of it is its own.
 pub struct Parts {
@@ -97,6 +43,12 @@ pub struct Parts {
 
 /// From so many records in a batch on, many come in.
 const BUSY: usize = 500;
+
+/// How long to wait at a time for what the store has taken: a stop must not wait longer.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// So many cursors of removed segments may wait until no batch is under way.
+const GONE: usize = 256;
 
 /// How long to sleep without news: `stop` is noticed after that at the latest.
 const LOOK_UP: Duration = Duration::from_millis(100);
@@ -131,6 +83,7 @@ fn run_in(
         patience,
         crowd,
         gone: Vec::new(),
+        taken: None,
         is_empty: false,
         on_stored: &mut on_stored,
     };
@@ -154,6 +107,8 @@ struct Drain<'a> {
     crowd: Crowd,
     /// Segments that are removed, whose cursors are still to be forgotten.
     gone: Vec<Uuid>,
+    /// What the store has taken and stores later.
+    taken: Option<(Batch, Vec<Activity>)>,
     on_stored: &'a mut dyn FnMut(&[Activity]),
     /// Nothing waited when it was told to stop.
     is_empty: bool,
@@ -161,7 +116,7 @@ struct Drain<'a> {
 
 /// What became of a part that was not refused.
 enum Fate {
-    Stored,
+    Taken(Taken),
     /// There is no room for so much at once.
     TooMuch,
 }
@@ -175,6 +130,8 @@ struct Part<'a> {
     places: &'a [u64],
     /// Where the cursor is to be afterwards.
     end: u64,
+    /// It may be stored later: nothing waits for it.
+    later: bool,
 }
 
 impl Drain<'_> {
@@ -197,10 +154,9 @@ impl Drain<'_> {
             let (records, bytes) = (self.options.max_records, self.options.max_bytes);
             let reader = &mut self.parts.reader;
             match self.patience.until(|| reader.next(records, bytes).map_err(|it| away(&it))) {
-                Ok(Some(mut batch)) => {
+                Ok(Some(batch)) => {
                     let (start, count) = (Instant::now(), batch.records.len());
-                    self.take(&mut batch)?;
-                    self.finish(&batch);
+                    self.take(batch)?;
                     self.count_parked();
                     if self.patience.is_over() {
                         return Err(Stopped);
@@ -208,6 +164,7 @@ impl Drain<'_> {
                     let pause = self.pause(count, start.elapsed());
                     self.patience.pause(pause);
                 }
+                Ok(None) if self.taken.is_some() => self.settle()?,
                 Ok(None) if self.patience.is_stopping() => {
                     self.is_empty = self.unpark();
                     return Err(Stopped);
@@ -225,8 +182,8 @@ impl Drain<'_> {
 
     /// How long to wait after a batch of so many records that took so long.
     fn pause(&mut self, count: usize, took: Duration) -> Duration {
-        let Options { max_records, linger, busy_linger, .. } = *self.options;
-        if count < max_records / 2 {
+        let Options { linger, busy_linger, .. } = *self.options;
+        if !self.is_behind(count) {
             self.crowd.caught_up();
             return if count >= BUSY { busy_linger } else { linger };
         }
@@ -234,9 +191,17 @@ impl Drain<'_> {
         if self.parts.reader.has_room() { rest } else { Duration::ZERO }
     }
 
+    /// Whether much more waits after a batch of so many records: one at the end of a segment may be
+    /// small.
+    fn is_behind(&self, count: usize) -> bool {
+        let Options { max_records, max_bytes, .. } = *self.options;
+        count >= max_records / 2 || self.parts.reader.undelivered() >= max_bytes as u64 / 2
+    }
+
     /// Stores a batch or puts aside what cannot be stored.
-    fn take(&mut self, batch: &mut Batch) -> Result<(), Stopped> {
-        let Batch { segment, end, .. } = *batch;
+    fn take(&mut self, mut batch: Batch) -> Result<(), Stopped> {
+        let Batch { segment, end, .. } = batch;
+        let later = self.is_behind(batch.records.len());
         let mut places = Vec::with_capacity(batch.records.len());
         let mut activities = Vec::with_capacity(batch.records.len());
         for record in batch.records.drain(..) {
@@ -251,7 +216,42 @@ impl Drain<'_> {
                 Err(End::Stopped) => return Err(Stopped),
             }
         }
-        self.write(Part { segment, places: &places, activities: &activities, end })
+        batch.records = Vec::new();
+        match self.write(Part { segment, places: &places, activities: &activities, end, later })? {
+            Taken::Stored => {
+                self.finish(&batch);
+                self.forget();
+            }
+            Taken::Later => {
+                self.taken = Some((batch, activities));
+                if self.gone.len() >= GONE {
+                    self.settle()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the store finish what it has taken.
+    fn settle(&mut self) -> Result<(), Stopped> {
+        if self.taken.is_none() {
+            return Ok(());
+        }
+        let within = if self.patience.is_stopping() { self.patience.left() } else { SETTLE };
+        let store = &mut self.parts.store;
+        let settle = || guarded(|| refused_is_away(store.settle(within.min(SETTLE))));
+        self.patience.until(settle).map_err(|_| Stopped)?;
+        self.finish_taken();
+        self.forget();
+        Ok(())
+    }
+
+    /// What the store has taken is stored by now.
+    fn finish_taken(&mut self) {
+        if let Some((batch, activities)) = self.taken.take() {
+            (self.on_stored)(&activities);
+            self.finish(&batch);
+        }
     }
 
     /// What is in a record, with its session settled.
@@ -260,6 +260,8 @@ impl Drain<'_> {
             .map_err(|error| End::Refused(format!("the record cannot be read: {error}")))?;
         let state = activity.session.as_ref().map(|session| session.state);
         if state == Some(SessionState::Unverified) {
+            // Its session may be among what is under way.
+            self.settle().map_err(|_| End::Stopped)?;
             let Parts { directory, auth, .. } = &mut self.parts;
             self.patience.until_panics(|| auth.resolve(&mut **directory, &mut activity))?;
         }
@@ -269,39 +271,47 @@ impl Drain<'_> {
     /// Writes a part in one transaction. What the store refuses is halved until the guilty
     /// records stand alone, and what it has no room for until it fits. The halves go in order, each with its own position, so that the
     /// cursor is right wherever this is broken off.
-    fn write(&mut self, part: Part<'_>) -> Result<(), Stopped> {
+    fn write(&mut self, part: Part<'_>) -> Result<Taken, Stopped> {
         match self.attempt(part) {
             Ok(Fate::TooMuch) => self.halve(part),
-            Ok(Fate::Stored) => {
-                if !part.activities.is_empty() {
+            Ok(Fate::Taken(taken)) => {
+                self.finish_taken();
+                if taken == Taken::Stored && !part.activities.is_empty() {
                     (self.on_stored)(part.activities);
                 }
-                Ok(())
+                Ok(taken)
             }
             Err(End::Stopped) => Err(Stopped),
             Err(End::Refused(reason)) => self.refused(part, &reason),
             Err(End::Panicked(reason)) => {
                 if let [at] = *part.places {
                     // Not if it cannot do anything at all.
-                    self.write(Part { places: &[], activities: &[], end: at, ..part })?;
+                    self.write(Part {
+                        places: &[],
+                        activities: &[],
+                        end: at,
+                        later: false,
+                        ..part
+                    })?;
                 }
                 self.refused(part, &reason)
             }
         }
     }
 
-    fn refused(&mut self, part: Part<'_>, reason: &str) -> Result<(), Stopped> {
+    fn refused(&mut self, part: Part<'_>, reason: &str) -> Result<Taken, Stopped> {
         let ([at], [activity]) = (part.places, part.activities) else { return self.halve(part) };
         let mut payload = Vec::new();
         spool::record::encode(activity, &mut payload);
         self.put_aside(part.segment, &Record { at: *at, payload }, reason)?;
-        self.write(Part { places: &[], activities: &[], ..part })
+        self.write(Part { places: &[], activities: &[], later: false, ..part })
     }
 
-    fn halve(&mut self, part: Part<'_>) -> Result<(), Stopped> {
+    fn halve(&mut self, part: Part<'_>) -> Result<Taken, Stopped> {
         let (left, right) = part.places.split_at(part.places.len() / 2);
         let (before, after) = part.activities.split_at(left.len());
         let end = right.first().copied().unwrap_or(part.end);
+        let part = Part { later: false, ..part };
         self.write(Part { places: left, activities: before, end, ..part })?;
         self.write(Part { places: right, activities: after, ..part })
     }
@@ -314,7 +324,10 @@ impl Drain<'_> {
         let sessions = self.patience.until(keep)?;
         let cursor = Cursor { spool: reader.spool(), segment: part.segment, position: part.end };
         let batch = store::Batch { activities: part.activities, sessions: &sessions, cursor };
-        let mut write = || store.write(&batch).map(|_| Fate::Stored);
+        let mut write = || match part.later {
+            true => store.take(&batch).map(Fate::Taken),
+            false => store.write(&batch).map(|_| Fate::Taken(Taken::Stored)),
+        };
         if batch.activities.is_empty() {
             // There is nothing to put aside.
             return self.patience.until(|| guarded(|| refused_is_away(write())));
@@ -340,7 +353,6 @@ impl Drain<'_> {
             Ok(removed) => self.gone.extend(removed),
             Err(error) => tracing::warn!(%error, "a stored segment cannot be removed yet"),
         }
-        self.forget();
     }
 
     /// What is written and waits all the same takes room of the spool.
@@ -382,18 +394,6 @@ fn new_sessions(auth: &Auth, activities: &[Activity]) -> Vec<NewSession> {
         }
     }
     rows
-}
-
-fn away(error: &spool::Error) -> store::Error {
-    store::Error::Unavailable(error.to_string())
-}
-
-/// Where there is no row to blame.
-fn refused_is_away<T>(result: Result<T, store::Error>) -> Result<T, store::Error> {
-    result.map_err(|error| match error {
-        store::Error::Rejected(reason) => store::Error::Unavailable(reason),
-        error => error,
-    })
 }
 
 #[cfg(test)]

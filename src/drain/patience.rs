@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::Options;
-use crate::store::Error;
+use crate::{spool, store::Error};
 
 /// Why [`Patience::until`] ended without a result.
 #[derive(Debug, PartialEq, Eq)]
@@ -122,6 +122,19 @@ impl<'a> Patience<'a> {
             pause = (pause * 2).min(self.options.longest_pause);
         }
     }
+}
+
+/// An error of the spool, which is waited out.
+pub(super) fn away(error: &spool::Error) -> Error {
+    Error::Unavailable(error.to_string())
+}
+
+/// Where there is no row to blame.
+pub(super) fn refused_is_away<T>(result: Result<T, Error>) -> Result<T, Error> {
+    result.map_err(|error| match error {
+        Error::Rejected(reason) => Error::Unavailable(reason),
+        error => error,
+    })
 }
 
 /// Takes a panic for an outage: the record that it came with is not lost by that, and the thread

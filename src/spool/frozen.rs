@@ -49,16 +49,15 @@ impl Frozen {
     /// # Errors
     /// [`Error::Io`]: either is kept, or nothing.
     pub fn keep(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let whole = whole(MAGIC, bytes);
         // After a failure it is not written again.
         if let Some(file) = self.file.take() {
-            let written = file.write_all_at(&whole, 0).and_then(|()| file.sync_data());
+            let written = write_over(&file, bytes).and_then(|()| file.sync_data());
             written.map_err(Error::io("write", &self.path()))?;
             self.file = Some(file);
             return Ok(());
         }
         let (path, draft) = (self.path(), self.directory.join("frozen.tmp"));
-        let made = replace(&path, &draft, &whole);
+        let made = replace(&path, &draft, &whole(MAGIC, bytes));
         self.file = Some(made.map_err(Error::io("write", &path))?);
         Ok(())
     }
@@ -68,14 +67,24 @@ impl Frozen {
     }
 }
 
+/// Many megabytes, which are not copied for that.
+fn write_over(file: &File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all_at(&head(MAGIC, bytes), 0)?;
+    file.write_all_at(bytes, HEAD as u64)
+}
+
 /// Bytes with what is needed to know them again.
 pub(super) fn whole(magic: &[u8; 8], bytes: &[u8]) -> Vec<u8> {
-    let mut whole = Vec::with_capacity(HEAD + bytes.len());
-    whole.extend(magic);
-    whole.extend((bytes.len() as u64).to_le_bytes());
-    whole.extend(checksum(bytes).to_le_bytes());
+    let mut whole = head(magic, bytes);
     whole.extend(bytes);
     whole
+}
+
+fn head(magic: &[u8; 8], bytes: &[u8]) -> Vec<u8> {
+    let mut head = magic.to_vec();
+    head.extend((bytes.len() as u64).to_le_bytes());
+    head.extend(checksum(bytes).to_le_bytes());
+    head
 }
 
 /// The bytes of such a file. `None`: it is not whole, or nothing.

@@ -290,6 +290,13 @@ impl Reader {
         self.sources.iter().any(|queue| queue.front().is_some_and(unread) || queue.len() > 1)
     }
 
+    /// About how many bytes are committed and not delivered.
+    #[must_use]
+    pub fn undelivered(&self) -> u64 {
+        let rest = |track: &Track| track.segment.end().saturating_sub(track.delivered);
+        self.tracks.values().map(rest).sum()
+    }
+
     /// Whether much more may wait for the database than does.
     #[must_use]
     pub fn has_room(&self) -> bool {

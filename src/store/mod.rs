@@ -91,6 +91,16 @@ pub struct Batch<'a> {
     pub cursor: Cursor,
 }
 
+/// What became of a batch that a store has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is stored.
+    Stored,
+    /// It will be: when the next batch is taken or written, or [`Store::settle`] says so, it is. If this
+    /// process ends before, the next one's [`Store::cursors`] tell.
+    Later,
+}
+
 /// Writes activities: the drain's side.
 pub trait Store: Send {
     /// How far each segment of this spool is stored.
@@ -100,6 +110,18 @@ pub trait Store: Send {
     /// stored one changes nothing. Returns how many activities were stored; those whose
     /// `event_id` is stored already are left out.
     fn write(&mut self, batch: &Batch<'_>) -> Result<u64, Error>;
+
+    /// As [`Store::write`]; but a store that works on two batches at a time may say
+    /// [`Taken::Later`]. Whatever it says: all that was taken before is stored by then.
+    fn take(&mut self, batch: &Batch<'_>) -> Result<Taken, Error> {
+        self.write(batch).map(|_| Taken::Stored)
+    }
+
+    /// Stores what was taken: an error where that does not work, or takes longer than this.
+    fn settle(&mut self, within: Duration) -> Result<(), Error> {
+        let _ = within;
+        Ok(())
+    }
 
     /// Drops the cursors of segments that are gone.
     fn forget(&mut self, spool: Uuid, segments: &[Uuid]) -> Result<(), Error>;

@@ -2,11 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::store::{self, Directory, Error, SessionRow, Store, TokenKey, TokenRow, UserRow};
+use crate::activity::Activity;
+use crate::store::{
+    self, Cursor, Directory, Error, NewSession, SessionRow, Store, Taken, TokenKey, TokenRow,
+    UserRow,
+};
 
 /// A database that fails on demand.
 #[derive(Default)]
@@ -24,6 +28,16 @@ pub(super) struct Table {
     /// It has no room for more rows than this at once; for none: for the next ten writes.
     pub(super) room: Option<usize>,
     pub(super) always_panics: bool,
+    /// A batch that is taken is stored when the next one comes.
+    pub(super) later: bool,
+    pub(super) under_way: Option<(Vec<Activity>, Vec<NewSession>, Cursor)>,
+    /// How often a batch was taken for later.
+    pub(super) taken: usize,
+    /// What is under way does not come through.
+    pub(super) hangs: bool,
+    pub(super) forgotten: usize,
+    /// Something was asked for that what is under way may change.
+    pub(super) asked_early: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -50,6 +64,49 @@ impl Store for Fake {
     }
 
     fn write(&mut self, batch: &store::Batch<'_>) -> Result<u64, Error> {
+        self.settle(Duration::ZERO)?;
+        self.commit(batch)
+    }
+
+    fn take(&mut self, batch: &store::Batch<'_>) -> Result<Taken, Error> {
+        if !self.table().later {
+            return self.write(batch).map(|_| Taken::Stored);
+        }
+        if batch.activities.iter().any(|activity| activity.name == "poison") {
+            return Err(Error::Rejected("poisonous".into()));
+        }
+        self.settle(Duration::ZERO)?;
+        let mut table = self.table();
+        table.taken += 1;
+        let store::Batch { activities, sessions, cursor } = *batch;
+        table.under_way = Some((activities.to_vec(), sessions.to_vec(), cursor));
+        Ok(Taken::Later)
+    }
+
+    fn settle(&mut self, within: Duration) -> Result<(), Error> {
+        let Some((activities, sessions, cursor)) = self.table().under_way.clone() else {
+            return Ok(());
+        };
+        if self.table().hangs {
+            std::thread::sleep(within);
+            return Err(Error::Unavailable("under way".into()));
+        }
+        self.commit(&store::Batch { activities: &activities, sessions: &sessions, cursor })?;
+        self.table().under_way = None;
+        Ok(())
+    }
+
+    fn forget(&mut self, _: Uuid, segments: &[Uuid]) -> Result<(), Error> {
+        let mut table = self.table();
+        table.asked_early |= table.under_way.is_some();
+        table.forgotten += segments.len();
+        table.cursors.retain(|segment, _| !segments.contains(segment));
+        Ok(())
+    }
+}
+
+impl Fake {
+    fn commit(&mut self, batch: &store::Batch<'_>) -> Result<u64, Error> {
         let mut table = self.table();
         table.writes += 1;
         table.times.push(Instant::now());
@@ -88,10 +145,24 @@ impl Store for Fake {
             _ => Ok(batch.activities.len() as u64),
         }
     }
+}
 
-    fn forget(&mut self, _: Uuid, segments: &[Uuid]) -> Result<(), Error> {
-        self.table().cursors.retain(|segment, _| !segments.contains(segment));
-        Ok(())
+/// A directory without anybody, that takes down whether it is asked while a batch is under way.
+pub(super) struct Early(pub(super) Fake);
+
+impl Directory for Early {
+    fn session(&mut self, _: &str) -> Result<Option<SessionRow>, Error> {
+        let mut table = self.0.table();
+        table.asked_early |= table.under_way.is_some();
+        Ok(None)
+    }
+
+    fn user(&mut self, _: &str) -> Result<Option<UserRow>, Error> {
+        Ok(None)
+    }
+
+    fn tokens(&mut self, _: TokenKey<'_>) -> Result<Vec<TokenRow>, Error> {
+        Ok(Vec::new())
     }
 }
 

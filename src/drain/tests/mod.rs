@@ -7,6 +7,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 mod fake;
+mod later;
 
 use super::*;
 use crate::activity::{Micros, Session};
@@ -55,7 +56,7 @@ fn spooled_bytes(payloads: impl Iterator<Item = Vec<u8>>) -> TempDir {
 fn drain(
     folder: &Path,
     fake: &Fake,
-    directory: Nobody,
+    directory: impl Directory + 'static,
     done: impl Fn(&Table) -> bool,
 ) -> Vec<String> {
     drain_in(Crowd::new(), folder, fake, directory, done)
@@ -66,7 +67,7 @@ fn drain_in(
     crowd: Crowd,
     folder: &Path,
     fake: &Fake,
-    directory: Nobody,
+    directory: impl Directory + 'static,
     done: impl Fn(&Table) -> bool,
 ) -> Vec<String> {
     let (_spool, _lanes, reader) = open(folder);

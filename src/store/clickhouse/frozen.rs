@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{
@@ -30,11 +31,11 @@ pub(super) struct Part {
     /// Whether the shard has said which of the event_ids it has, and those were left out.
     pub(super) asked: bool,
     /// The activities.
-    pub(super) activities: Vec<u8>,
+    pub(super) activities: Bytes,
     /// The infos of sessions that may be new; blank: none.
-    pub(super) infos: Vec<u8>,
+    pub(super) infos: Bytes,
     /// The event_ids; blank: none.
-    pub(super) events: Vec<u8>,
+    pub(super) events: Bytes,
 }
 
 /// A batch that nothing can change any more.
@@ -73,7 +74,7 @@ impl Part {
         // The first version asked always.
         let asked = version < 2 || data.array()? != [0];
         let [activities, infos, events] =
-            [data.block()?, data.block()?, data.block()?].map(<[u8]>::to_vec);
+            [data.block()?, data.block()?, data.block()?].map(Bytes::copy_from_slice);
         Ok(Part { rows, asked, activities, infos, events })
     }
 }
@@ -192,9 +193,9 @@ mod tests {
         let part = |rows| Part {
             rows,
             asked: rows == 0,
-            activities: vec![1, 2, 3],
-            infos: Vec::new(),
-            events: vec![rows as u8; 20],
+            activities: vec![1, 2, 3].into(),
+            infos: Bytes::new(),
+            events: vec![rows as u8; 20].into(),
         };
         let session = NewSession { key: "k".into(), data: "ü".into(), expires: -1 };
         let frozen = Frozen {

@@ -2,13 +2,22 @@
 //! errors mean to the caller. Knows no tables.
 
 use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, client::conn::http1, header};
+use http_body_util::BodyExt;
+use hyper::{
+    Request,
+    body::{Body, Frame, SizeHint},
+    client::conn::http1,
+    header,
+};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
@@ -31,7 +40,37 @@ const IDLE: Duration = Duration::from_secs(2);
 /// The longest answer that is taken: a page of the history is a hundredth of it.
 const LONGEST: usize = 256 << 20;
 
-type Sender = http1::SendRequest<Full<Bytes>>;
+type Sender = http1::SendRequest<Pieces>;
+
+/// What is sent, one piece after the other: a block of many megabytes is copied nowhere.
+#[derive(Debug, Default)]
+pub(super) struct Pieces(VecDeque<Bytes>);
+
+impl Pieces {
+    fn len(&self) -> u64 {
+        self.0.iter().map(|piece| piece.len() as u64).sum()
+    }
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.len())
+    }
+}
 
 /// What is asked.
 #[derive(Debug, Default)]
@@ -39,7 +78,7 @@ pub(super) struct Ask {
     /// Parameters of the URL: the query and settings. An old server refuses any that it does not
     /// know.
     pub(super) parameters: Vec<(&'static str, String)>,
-    pub(super) body: Bytes,
+    body: Pieces,
     /// The body is a form with one file; this is its boundary.
     boundary: Option<String>,
 }
@@ -51,7 +90,7 @@ impl Ask {
 
     /// A query of any length: an address takes no more than 16 KiB, on 18.16.
     pub(super) fn long_query(sql: impl Into<String>) -> Ask {
-        Ask { body: Bytes::from(sql.into()), ..Ask::default() }
+        Ask { body: Pieces([Bytes::from(sql.into())].into()), ..Ask::default() }
     }
 
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Ask {
@@ -61,23 +100,21 @@ impl Ask {
 
     /// With a block as the body of an `INSERT`.
     pub(super) fn block(mut self, block: Bytes) -> Ask {
-        self.body = block;
+        self.body = Pieces([block].into());
         self
     }
 
     /// With a block that the query reads as a table. The boundary is made anew each time, so that
     /// nobody can put it into an activity.
-    pub(super) fn table(mut self, name: &'static str, block: &[u8]) -> Ask {
+    pub(super) fn table(mut self, name: &'static str, block: Bytes) -> Ask {
         let boundary = Uuid::new_v4().simple().to_string();
-        let mut body = Vec::with_capacity(block.len() + 256);
         let head = format!(
             "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"; \
              filename=\"{name}\"\r\nContent-Type: application/octet-stream\r\n\r\n"
         );
-        body.extend(head.as_bytes());
-        body.extend(block);
-        body.extend(format!("\r\n--{boundary}--\r\n").as_bytes());
-        (self.body, self.boundary) = (body.into(), Some(boundary));
+        let foot = format!("\r\n--{boundary}--\r\n");
+        self.body = Pieces([head.into(), block, foot.into()].into());
+        self.boundary = Some(boundary);
         self
     }
 }
@@ -161,7 +198,7 @@ impl Link {
         &self,
         database: Option<String>,
         ask: Ask,
-    ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    ) -> Result<Request<Pieces>, hyper::http::Error> {
         let mut query = form_urlencoded::Serializer::for_suffix(String::from("/?"), 2);
         query.extend_pairs(database.map(|name| ("database", name)));
         // Errors come with a status of their own, not after the first rows.
@@ -177,7 +214,7 @@ impl Link {
             let kind = format!("multipart/form-data; boundary={boundary}");
             request = request.header(header::CONTENT_TYPE, kind);
         }
-        request.body(Full::new(ask.body))
+        request.body(ask.body)
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod address;
 mod frozen;
+mod giver;
 mod history;
 mod http;
 mod moving;

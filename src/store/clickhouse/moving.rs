@@ -209,7 +209,7 @@ impl ClickHouseMover {
             last_id: last.unwrap_or_default(),
             cursor: load.guard,
             sessions: Vec::new(),
-            parts: blocks.iter().map(Blocks::finish).collect(),
+            parts: blocks.into_iter().map(Blocks::finish).collect(),
         };
         self.freezer.freeze(&freeze(&set, &frozen))?;
         self.written.extend(load.infos.iter().map(|info| info.session.clone()));

@@ -22,22 +22,22 @@ impl Column {
     }
 
     pub(super) fn i64(&mut self, value: i64) {
-        self.bytes.extend(value.to_le_bytes());
+        self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
     pub(super) fn u32(&mut self, value: u32) {
-        self.bytes.extend(value.to_le_bytes());
+        self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
     pub(super) fn u16(&mut self, value: u16) {
-        self.bytes.extend(value.to_le_bytes());
+        self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
     /// Two integers of eight bytes, the higher one first.
     pub(super) fn uuid(&mut self, value: Uuid) {
         let (high, low) = value.as_u64_pair();
-        self.bytes.extend(high.to_le_bytes());
-        self.bytes.extend(low.to_le_bytes());
+        self.bytes.extend_from_slice(&high.to_le_bytes());
+        self.bytes.extend_from_slice(&low.to_le_bytes());
     }
 
     pub(super) fn text(&mut self, value: &str) {
@@ -45,8 +45,9 @@ impl Column {
     }
 }
 
-/// The columns as one block.
-pub(super) fn block(rows: usize, columns: &[Column]) -> Vec<u8> {
+/// The columns as one block. Each is freed as soon as it is copied.
+pub(super) fn block(rows: usize, columns: impl IntoIterator<Item = Column>) -> Vec<u8> {
+    let columns: Vec<Column> = columns.into_iter().collect();
     let size: usize = columns.iter().map(|column| column.bytes.len() + 64).sum();
     let mut bytes = Vec::with_capacity(size);
     number(&mut bytes, columns.len() as u64);
@@ -54,7 +55,7 @@ pub(super) fn block(rows: usize, columns: &[Column]) -> Vec<u8> {
     for column in columns {
         text(&mut bytes, column.name.as_bytes());
         text(&mut bytes, column.kind.as_bytes());
-        bytes.extend(&column.bytes);
+        bytes.extend_from_slice(&column.bytes);
     }
     bytes
 }
@@ -124,7 +125,7 @@ pub(super) fn only(block: &[u8], keep: &[bool]) -> Result<Vec<u8>, Error> {
 /// With its length before it.
 fn text(bytes: &mut Vec<u8>, text: &[u8]) {
     number(bytes, text.len() as u64);
-    bytes.extend(text);
+    bytes.extend_from_slice(text);
 }
 
 /// Seven bits a byte, the lowest first.
@@ -213,7 +214,7 @@ mod tests {
             id.i64(number);
             path.text(text);
         }
-        let bytes = block(2, &[id, path]);
+        let bytes = block(2, [id, path]);
         let mut want = b"\x02\x02\x02id\x05Int64\x01\0\0\0\0\0\0\0".to_vec();
         want.extend(b"\xff\xff\xff\xff\xff\xff\xff\xff\x04path\x06String\x01/\xc8\x01");
         want.extend(long.as_bytes());

@@ -85,7 +85,7 @@ impl Parcel {
             let ids = native::uuids(&self.part.activities, "event_id")?;
             let keep: Vec<bool> = ids.iter().map(|id| id.is_nil() || !known.contains(id)).collect();
             let rows = keep.iter().filter(|keep| **keep).count();
-            self.part.activities = native::only(&self.part.activities, &keep)?;
+            self.part.activities = native::only(&self.part.activities, &keep)?.into();
             self.part.rows = u32::try_from(rows).unwrap_or(u32::MAX);
         }
         self.part.asked = true;

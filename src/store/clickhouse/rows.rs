@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
@@ -206,13 +207,13 @@ impl Blocks {
     }
 
     /// As bytes.
-    pub(super) fn finish(&self) -> Part {
+    pub(super) fn finish(self) -> Part {
         Part {
             rows: self.activities.rows,
             asked: false,
-            activities: self.activities.bytes(),
-            infos: self.infos.bytes(),
-            events: self.events.bytes(),
+            activities: self.activities.finish(),
+            infos: self.infos.finish(),
+            events: self.events.finish(),
         }
     }
 }
@@ -228,7 +229,7 @@ fn day_of(at: Micros) -> u16 {
 pub(super) fn ids(ids: &HashSet<Uuid>) -> Vec<u8> {
     let mut column = Column::new("event_id", "UUID");
     ids.iter().for_each(|id| column.uuid(*id));
-    block(ids.len(), &[column])
+    block(ids.len(), [column])
 }
 
 #[derive(Debug)]
@@ -247,8 +248,8 @@ impl<const N: usize> Table<N> {
         &mut self.columns
     }
 
-    /// Nothing where there are no rows.
-    fn bytes(&self) -> Vec<u8> {
-        if self.rows == 0 { Vec::new() } else { block(self.rows as usize, &self.columns) }
+    /// As bytes; nothing where there are no rows.
+    fn finish(self) -> Bytes {
+        if self.rows == 0 { Bytes::new() } else { block(self.rows as usize, self.columns).into() }
     }
 }

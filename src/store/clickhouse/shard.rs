@@ -21,6 +21,9 @@ use super::{
 /// What was first tried longer ago than this is looked for, too.
 const LATE: Duration = Duration::from_secs(120);
 
+/// The rows of a block, as servers make them where nothing else is said.
+const BLOCK: u32 = 65_536;
+
 /// Settings that we insist on, where the server knows them.
 const SETTINGS: [(&str, &str); 3] =
     [("async_insert", "0"), ("insert_deduplicate", "1"), ("deduplicate_insert", "enable")];
@@ -116,7 +119,7 @@ impl Shard {
         {
             if !block.is_empty() {
                 let sql = format!("INSERT INTO {table} ({}) FORMAT Native", names(columns));
-                let ask = settings(Ask::query(sql), &talents).block(Bytes::from(block.clone()));
+                let ask = settings(Ask::query(sql), &talents).block(block.clone());
                 replica.link.ask(ask).await?;
             }
         }
@@ -166,13 +169,13 @@ impl Shard {
              FORMAT RowBinary",
             self.event
         );
-        let block = ids(wanted);
+        let block = Bytes::from(ids(wanted));
         let mut failed = None;
         for _ in 0..self.replicas.len() {
             let ask = Ask::query(&sql)
                 .with("wanted_structure", "event_id UUID")
                 .with("wanted_format", "Native")
-                .table("wanted", &block);
+                .table("wanted", block.clone());
             let (patience, event, activity) =
                 (self.patience, self.event.clone(), self.activity.clone());
             let replica = self.replica()?;
@@ -331,7 +334,7 @@ impl Replica {
         talents: &Talents,
     ) -> Result<(), Error> {
         let columns = names(&ACTIVITY);
-        let block = || Bytes::from(part.activities.clone());
+        let block = || part.activities.clone();
         let ask = match talents.guard {
             Guard::Token => Ask::query(format!("INSERT INTO {table} ({columns}) FORMAT Native"))
                 .with("insert_deduplication_token", stamp.batch.to_string())
@@ -347,7 +350,9 @@ impl Replica {
             .with("query_id", format!("djaffar-{}", stamp.batch))
             .with("frozen_structure", structure(&ACTIVITY))
             .with("frozen_format", "Native")
-            .table("frozen", &part.activities),
+            // In one piece: a batch that is cut up would be copied together again.
+            .with("max_block_size", part.rows.max(BLOCK).to_string())
+            .table("frozen", block()),
         };
         self.link.ask(settings(ask, talents)).await?;
         Ok(())

@@ -50,9 +50,10 @@ pub(super) struct Pending {
     pub(super) tried: bool,
 }
 
-/// What is to be stored of a batch.
-pub(super) struct Fresh<'a> {
-    pub(super) activities: Vec<&'a Activity>,
+/// What the shards have of a batch.
+pub(super) struct Known {
+    /// The event_ids that are stored already.
+    pub(super) ids: HashSet<Uuid>,
     /// The shards that said what they have.
     pub(super) asked: Vec<bool>,
 }
@@ -136,9 +137,8 @@ impl Shards {
         Ok(())
     }
 
-    /// The activities that are to be stored: of those with the same `event_id` the first, and none
-    /// that is stored already; and which shards said so.
-    pub(super) fn fresh<'a>(&mut self, activities: &'a [Activity]) -> Result<Fresh<'a>, Error> {
+    /// Which event_ids of these activities are stored already, and which shards said so.
+    pub(super) fn known(&mut self, activities: &[Activity]) -> Result<Known, Error> {
         let mut answered = vec![false; self.shards.len()];
         let wanted = wanted(activities, answered.len());
         let (start, parked) = (Instant::now(), &self.parked);
@@ -162,9 +162,7 @@ impl Shards {
             let ids = activities.iter().filter_map(|activity| activity.event_id);
             known.extend(ids.filter(|id| self.recent.contains(id)));
         }
-        let is_fresh =
-            |activity: &&Activity| activity.event_id.is_none_or(|event_id| known.insert(event_id));
-        Ok(Fresh { activities: activities.iter().filter(is_fresh).collect(), asked: answered })
+        Ok(Known { ids: known, asked: answered })
     }
 
     /// Whether it is no matter that some of these shards failed: they have for a while, and another
@@ -200,6 +198,32 @@ impl Shards {
         let others = self.shards.iter_mut().enumerate().filter(|(shard, _)| !away(*shard));
         let asked = join_all(others.map(|(_, shard)| shard.is_there()));
         Ok(runtime(&mut self.runtime)?.block_on(asked).contains(&true))
+    }
+}
+
+/// Asks shards on connections of its own while they take a batch.
+pub(super) struct Asker {
+    shards: Vec<Shard>,
+    runtime: Option<Runtime>,
+}
+
+impl Asker {
+    /// None where shards have replicas: another one may lack what was just written.
+    pub(super) fn new(address: &Address) -> Option<Asker> {
+        let is_alone = address.shards.iter().all(|replicas| replicas.len() == 1);
+        is_alone.then(|| Asker { shards: Shard::all(address, Some(PATIENCE)), runtime: None })
+    }
+
+    /// As [`Shards::known`]; all must answer.
+    pub(super) fn known(&mut self, activities: &[Activity]) -> Result<Known, Error> {
+        let wanted = wanted(activities, self.shards.len());
+        let asked = self.shards.iter_mut().zip(&wanted).filter(|(_, ids)| !ids.is_empty());
+        let asked = asked.map(|(shard, ids)| shard.known(ids));
+        let mut ids = HashSet::new();
+        for found in runtime(&mut self.runtime)?.block_on(join_all(asked)) {
+            ids.extend(found?);
+        }
+        Ok(Known { ids, asked: vec![true; wanted.len()] })
     }
 }
 

@@ -3,8 +3,11 @@
 //! A batch is checked, rid of what is stored already, numbered, cut up by shards, encoded and
 //! frozen on the spool's disk; only then is it tried. From there on it can only be finished, by
 //! this process or the next one: every shard takes its bytes, then the site's database takes the
-//! sessions and the cursor in one transaction. What a shard that is away would get is parked
-//! (`shards`) instead, if another one is there.
+//! sessions and the cursor in one transaction ([`super::giver`]). What a shard that is away would get
+//! is parked (`shards`) instead, if another one is there.
+//!
+//! While one batch is given, the next one is made; but it is frozen only when that one is through. So
+//! there is one frozen batch at most, and what fails is the fault of one batch.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,37 +17,53 @@ use std::{
 use uuid::Uuid;
 
 use super::{
-    super::{Batch, Cursor, Error, Moments, Store},
+    super::{Batch, Cursor, Error, Moments, Store, Taken},
     address::Address,
     frozen::{Freezer, Frozen, Part},
+    giver::{Giver, Takers},
     native,
     number::{self, Numbers},
     rows::{self, Blocks, Stamp},
-    shards::{Fresh, Pending, Shards},
+    shards::{Asker, Known, Pending, Shards},
 };
 use crate::activity::Activity;
 
 /// How many sessions to remember as written.
 const KNOWN_SESSIONS: usize = 65_536;
+/// For so long a batch waits for the one before, until the caller is told. He may have to stop.
+const TURN: Duration = Duration::from_secs(4);
 
 /// Writes activities to ClickHouse, the rest to the site's database.
 pub(super) struct Writer {
-    site: Box<dyn Store>,
-    shards: Shards,
+    giver: Giver,
+    /// Asks while a batch is given.
+    asker: Option<Asker>,
+    shards: usize,
     freezer: Box<dyn Freezer>,
     moments: Moments,
+    /// [`TURN`], but in tests.
+    pub(super) turn: Duration,
     /// Whether what was frozen by the process before was looked at.
     thawed: bool,
-    /// The segment of what is frozen.
-    frozen_of: Option<Uuid>,
-    pending: Option<Pending>,
+    /// Where the spool is stored to once what is frozen is through.
+    frozen_to: Option<Cursor>,
+    /// The event_ids of what was frozen last: no server may know them yet.
+    frozen_events: HashSet<Uuid>,
     /// The site's cursors, of the spools that were asked for.
     positions: HashMap<Uuid, HashMap<Uuid, u64>>,
     numbers: HashMap<Uuid, Numbers>,
     /// The highest number that is known to be given.
     last_id: i64,
-    /// Sessions whose info was written. Emptied when full.
+    /// Sessions whose info was written, or frozen. Emptied when full.
     sessions: HashSet<String>,
+}
+
+/// A batch that is to be frozen.
+struct Ready<'a> {
+    frozen: Frozen,
+    /// As it is written to the disk.
+    bytes: Vec<u8>,
+    fresh: Vec<&'a Activity>,
 }
 
 impl Writer {
@@ -54,14 +73,17 @@ impl Writer {
         freezer: Box<dyn Freezer>,
         moments: Moments,
     ) -> Writer {
+        let shards = Shards::new(address, freezer.parking());
         Writer {
-            site,
-            shards: Shards::new(address, freezer.parking()),
+            asker: Asker::new(address),
+            shards: shards.count(),
+            giver: Giver::new(Takers { site, shards, pending: None }),
             freezer,
             moments,
+            turn: TURN,
             thawed: false,
-            frozen_of: None,
-            pending: None,
+            frozen_to: None,
+            frozen_events: HashSet::new(),
             positions: HashMap::new(),
             numbers: HashMap::new(),
             last_id: 0,
@@ -69,18 +91,24 @@ impl Writer {
         }
     }
 
-    /// Finishes what is frozen.
-    fn settle(&mut self) -> Result<(), Error> {
+    /// What is frozen is through: then the site and the shards may be asked.
+    fn settled(&mut self, within: Duration) -> Result<&mut Takers, Error> {
         if !self.thawed {
             self.thaw()?;
         }
-        let Some(mut pending) = self.pending.take() else { return Ok(()) };
-        let settled = self.finish(&mut pending);
-        if settled.is_err() {
-            pending.tried = true;
-            self.pending = Some(pending);
+        let takers = self.giver.settle(within)?;
+        if let Some(cursor) = self.frozen_to {
+            move_to(&mut self.positions, cursor);
         }
-        settled
+        Ok(takers)
+    }
+
+    /// The same, before another batch, which is not to blame for what became of this one.
+    fn before(&mut self) -> Result<&mut Takers, Error> {
+        self.settled(self.turn).map_err(|error| match error {
+            Error::Full(text) | Error::Rejected(text) => Error::Unavailable(text),
+            error => error,
+        })
     }
 
     /// Finds what the process before froze and parked.
@@ -90,7 +118,7 @@ impl Writer {
         if let Some(bytes) = self.freezer.load()? {
             let frozen = Frozen::decode(&bytes)?;
             self.last_id = frozen.last_id;
-            self.frozen_of = Some(frozen.cursor.segment);
+            self.frozen_to = Some(frozen.cursor);
             for part in &frozen.parts {
                 events.extend(native::uuids(&part.events, "event_id")?);
             }
@@ -99,9 +127,11 @@ impl Writer {
             }
         }
         let batch = held.as_ref().map(|frozen| frozen.batch);
-        let kept = self.shards.find(batch)?;
-        self.shards.remember(events);
-        self.pending = held.map(|frozen| {
+        let takers = self.giver.settle(self.turn)?;
+        let kept = takers.shards.find(batch)?;
+        takers.shards.remember(events.iter().copied());
+        self.frozen_events = events.into_iter().collect();
+        takers.pending = held.map(|frozen| {
             let has = |shard| kept.iter().any(|(place, _)| place.shard as usize == shard);
             let done = (0..frozen.parts.len()).map(has).collect();
             Pending { frozen, done, kept, tried: true }
@@ -110,46 +140,74 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(&mut self, pending: &mut Pending) -> Result<(), Error> {
-        self.shards.give(pending)?;
-        let Pending { frozen, kept, .. } = pending;
-        let Frozen { cursor, sessions, .. } = &*frozen;
-        let batch = Batch { activities: &[], sessions, cursor: *cursor };
-        match self.site.write(&batch) {
-            // The activities are stored, so that no record may be blamed for it.
-            Err(Error::Rejected(reason)) => {
-                tracing::error!(reason, "the database refuses sessions: stored without them");
-                self.site.write(&Batch { sessions: &[], ..batch })?;
-            }
-            result => drop(result?),
-        }
-        self.moved(*cursor);
-        self.shards.release(std::mem::take(kept));
-        Ok(())
-    }
-
-    fn moved(&mut self, cursor: Cursor) {
-        if let Some(positions) = self.positions.get_mut(&cursor.spool) {
-            positions.insert(cursor.segment, cursor.position);
-        }
-    }
-
     /// Whether the site's cursor is there already.
     fn is_stored(&mut self, cursor: &Cursor) -> Result<bool, Error> {
         if !self.positions.contains_key(&cursor.spool) {
-            let positions = self.site.cursors(cursor.spool)?;
+            let positions = self.giver.settle(self.turn)?.site.cursors(cursor.spool)?;
             self.positions.insert(cursor.spool, positions.into_iter().collect());
         }
         let position = self.positions.get(&cursor.spool).and_then(|it| it.get(&cursor.segment));
         Ok(position.is_some_and(|position| *position >= cursor.position))
     }
 
-    /// Cuts up, numbers and encodes a batch, and keeps it on the disk.
-    fn freeze(&mut self, batch: &Batch<'_>, fresh: &Fresh<'_>) -> Result<Pending, Error> {
-        let Fresh { activities: fresh, asked } = fresh;
+    /// Freezes what is new of a batch and begins to give it, once the one before is through. Returns how
+    /// many activities that is; with none of them the batch is stored.
+    fn begin(&mut self, batch: &Batch<'_>) -> Result<u64, Error> {
+        // What failed goes first, before anything is made of this one; and what is frozen is not made
+        // again.
+        if !self.giver.is_busy() || self.frozen_to.is_some_and(|to| is_behind(&batch.cursor, &to)) {
+            self.before()?;
+        }
+        if self.is_stored(&batch.cursor)? {
+            self.before()?;
+            return Ok(0);
+        }
+        for activity in batch.activities {
+            rows::check(activity, &self.moments)?;
+        }
+        let ready = self.make(batch)?;
+        let takers = self.before()?;
+        if ready.fresh.is_empty() {
+            takers.site.write(&Batch { activities: &[], ..*batch })?;
+            move_to(&mut self.positions, batch.cursor);
+            return Ok(0);
+        }
+        self.freezer.freeze(&ready.bytes)?;
+        let count = ready.fresh.len() as u64;
+        self.give(ready)?;
+        Ok(count)
+    }
+
+    /// The activities that are to be stored: of those with the same `event_id` the first, and none
+    /// that is stored or frozen already; and which shards said so.
+    fn fresh<'a>(
+        &mut self,
+        activities: &'a [Activity],
+    ) -> Result<(Vec<&'a Activity>, Vec<bool>), Error> {
+        let asked = match &mut self.asker {
+            Some(asker) if self.giver.is_busy() && self.giver.parked() == 0 => {
+                let asked = asker.known(activities);
+                if asked.is_err() {
+                    // The next attempt finds none under way, and asks those who know what to do then.
+                    self.before()?;
+                }
+                asked
+            }
+            _ => self.before()?.shards.known(activities),
+        };
+        let Known { mut ids, asked } = asked?;
+        let frozen = &self.frozen_events;
+        let mut is_fresh =
+            |id: Option<Uuid>| id.is_none_or(|id| !frozen.contains(&id) && ids.insert(id));
+        Ok((activities.iter().filter(|it| is_fresh(it.event_id)).collect(), asked))
+    }
+
+    /// Cuts up, numbers and encodes what of a batch is new.
+    fn make<'a>(&mut self, batch: &Batch<'a>) -> Result<Ready<'a>, Error> {
+        let (fresh, asked) = self.fresh(batch.activities)?;
         let spool = batch.cursor.spool;
         if !self.numbers.contains_key(&spool) {
-            let number = number::of_spool(&mut *self.site, spool)?;
+            let number = number::of_spool(&mut *self.before()?.site, spool)?;
             self.numbers.insert(spool, Numbers::new(number, self.last_id));
         }
         let now = UNIX_EPOCH.elapsed().map_or(0, |time| time.as_millis());
@@ -159,7 +217,7 @@ impl Writer {
         self.last_id = ids.last().copied().unwrap_or(self.last_id);
         let stored_at = number::second_of(ids.first().copied().unwrap_or_default());
         let stamp = Stamp { batch: Uuid::new_v4(), stored_at };
-        let mut blocks: Vec<Blocks> = (0..self.shards.count()).map(|_| Blocks::new()).collect();
+        let mut blocks: Vec<Blocks> = (0..self.shards).map(|_| Blocks::new()).collect();
         let mut met = HashSet::new();
         for (activity, id) in fresh.iter().zip(ids) {
             let shard = rows::shard(activity, blocks.len());
@@ -172,27 +230,28 @@ impl Writer {
                 block.info(session, activity);
             }
         }
+        let parts = blocks.into_iter().zip(asked);
         let frozen = Frozen {
             batch: stamp.batch,
             stored_at,
             last_id: self.last_id,
             cursor: batch.cursor,
             sessions: batch.sessions.to_vec(),
-            parts: blocks
-                .iter()
-                .zip(asked)
-                .map(|(block, asked)| Part { asked: *asked, ..block.finish() })
-                .collect(),
+            parts: parts.map(|(block, asked)| Part { asked, ..block.finish() }).collect(),
         };
-        self.freezer.freeze(&frozen.encode())?;
-        self.shards.remember(fresh.iter().filter_map(|activity| activity.event_id));
-        self.frozen_of = Some(frozen.cursor.segment);
-        let done = frozen.parts.iter().map(|part| part.asked && part.is_empty()).collect();
-        Ok(Pending { frozen, done, kept: Vec::new(), tried: false })
+        let bytes = frozen.encode();
+        Ok(Ready { frozen, bytes, fresh })
     }
 
-    /// Remembers the sessions of a batch that is stored.
-    fn remember(&mut self, fresh: &[&Activity]) {
+    /// What is frozen now will be stored, whatever happens.
+    fn give(&mut self, Ready { frozen, fresh, .. }: Ready<'_>) -> Result<(), Error> {
+        let takers = self.giver.settle(self.turn)?;
+        let done = frozen.parts.iter().map(|part| part.asked && part.is_empty()).collect();
+        let cursor = frozen.cursor;
+        takers.pending = Some(Pending { frozen, done, kept: Vec::new(), tried: false });
+        self.frozen_to = Some(cursor);
+        self.frozen_events = fresh.iter().filter_map(|activity| activity.event_id).collect();
+        takers.shards.remember(self.frozen_events.iter().copied());
         if self.sessions.len() > KNOWN_SESSIONS {
             self.sessions.clear();
         }
@@ -201,45 +260,55 @@ impl Writer {
                 self.sessions.insert(session.key.clone());
             }
         }
+        self.giver.begin();
+        Ok(())
+    }
+}
+
+/// Whether a cursor is not beyond another one.
+fn is_behind(cursor: &Cursor, other: &Cursor) -> bool {
+    (cursor.spool, cursor.segment) == (other.spool, other.segment)
+        && cursor.position <= other.position
+}
+
+/// Takes down that the site's cursor is there, if those of its spool are known.
+fn move_to(positions: &mut HashMap<Uuid, HashMap<Uuid, u64>>, cursor: Cursor) {
+    if let Some(positions) = positions.get_mut(&cursor.spool) {
+        let position = positions.entry(cursor.segment).or_default();
+        *position = cursor.position.max(*position);
     }
 }
 
 impl Store for Writer {
     fn cursors(&mut self, spool: Uuid) -> Result<Vec<(Uuid, u64)>, Error> {
-        self.settle()?;
-        let cursors = self.site.cursors(spool)?;
+        let cursors = self.before()?.site.cursors(spool)?;
         self.positions.insert(spool, cursors.iter().copied().collect());
         Ok(cursors)
     }
 
     fn write(&mut self, batch: &Batch<'_>) -> Result<u64, Error> {
-        self.settle()?;
-        if self.is_stored(&batch.cursor)? {
-            return Ok(0);
-        }
-        for activity in batch.activities {
-            rows::check(activity, &self.moments)?;
-        }
-        let fresh = self.shards.fresh(batch.activities)?;
-        if fresh.activities.is_empty() {
-            self.site.write(&Batch { activities: &[], ..*batch })?;
-            self.moved(batch.cursor);
-            return Ok(0);
-        }
-        self.pending = Some(self.freeze(batch, &fresh)?);
-        self.settle()?;
-        self.remember(&fresh.activities);
-        Ok(fresh.activities.len() as u64)
+        let count = self.begin(batch)?;
+        self.settled(self.turn)?;
+        Ok(count)
+    }
+
+    fn take(&mut self, batch: &Batch<'_>) -> Result<Taken, Error> {
+        Ok(if self.begin(batch)? > 0 { Taken::Later } else { Taken::Stored })
+    }
+
+    fn settle(&mut self, within: Duration) -> Result<(), Error> {
+        self.settled(within).map(drop)
     }
 
     fn forget(&mut self, spool: Uuid, segments: &[Uuid]) -> Result<(), Error> {
+        self.before()?;
         // Without its cursor, the next process would take a batch that is stored for one that is
         // not.
-        if self.pending.is_none() && self.frozen_of.is_some_and(|it| segments.contains(&it)) {
+        if self.frozen_to.is_some_and(|to| segments.contains(&to.segment)) {
             self.freezer.freeze(&[])?;
-            self.frozen_of = None;
+            self.frozen_to = None;
         }
-        self.site.forget(spool, segments)?;
+        self.before()?.site.forget(spool, segments)?;
         if let Some(positions) = self.positions.get_mut(&spool) {
             positions.retain(|segment, _| !segments.contains(segment));
         }
@@ -247,11 +316,10 @@ impl Store for Writer {
     }
 
     fn parked(&self) -> u64 {
-        self.shards.parked().bytes()
+        self.giver.parked()
     }
 
     fn unpark(&mut self, within: Duration) -> Result<(), Error> {
-        self.settle()?;
-        self.shards.parked().finish(within)
+        self.before()?.shards.parked().finish(within)
     }
 }

@@ -3,6 +3,7 @@
 
 mod away;
 mod faults;
+mod full;
 mod moving;
 mod parked;
 mod proxy;

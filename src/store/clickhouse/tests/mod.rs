@@ -1,6 +1,8 @@
 //! The conformance suite against real servers: those that `tests/clickhouse/run` starts and names
 //! in the environment.
 
+mod later;
+
 use std::{
     sync::{Arc, Mutex},
     time::UNIX_EPOCH,
