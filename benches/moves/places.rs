@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use databases::Server;
 
-#[path = "../../tests/support/databases.rs"]
+#[path = "../../tests/support/databases/mod.rs"]
 #[allow(dead_code, clippy::panic, reason = "it is the tests' own, and has more than this needs")]
 mod databases;
 

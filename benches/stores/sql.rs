@@ -13,7 +13,7 @@ use djaffar::{
 use crate::Rival;
 use databases::Server;
 
-#[path = "../../tests/support/databases.rs"]
+#[path = "../../tests/support/databases/mod.rs"]
 #[allow(dead_code, clippy::panic, reason = "it is the tests' own, and has more than this needs")]
 mod databases;
 

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{self, HeaderValue},
+    header::{self, HeaderName, HeaderValue},
     http::request::Parts,
 };
 use serde_json::{Value, json};
@@ -31,6 +31,8 @@ use crate::{
     spool::record,
 };
 
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// Answers a request to the endpoint.
 pub async fn log(
     ingest: &Ingest,
@@ -44,7 +46,7 @@ pub async fn log(
     let host = host(&parts.headers, from_proxy);
     let origin = origin::of(&parts.headers, host, &app.settings.allowed_origin);
     let now = now();
-    if !from_proxy && peer.is_loopback() && parts.headers.contains_key("x-forwarded-for") {
+    if !from_proxy && peer.is_loopback() && parts.headers.contains_key(FORWARDED_FOR) {
         app.troubles.unknown_proxy(peer, now);
     }
     let mut answer = match parts.method {

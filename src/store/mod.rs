@@ -22,7 +22,7 @@ mod tokens;
 #[cfg(test)]
 pub(crate) mod conformance;
 #[cfg(test)]
-#[path = "../../tests/support/databases.rs"]
+#[path = "../../tests/support/databases/mod.rs"]
 #[allow(dead_code, reason = "each of its users takes what it needs")]
 pub(crate) mod servers;
 
