@@ -1,22 +1,15 @@
 //! Whether the processor is short, as this thread itself has felt it.
 //!
 //! Who waits for an answer comes first: the spool is there so that storing can come later. So where
-//! threads queue for the processor, the drain rests between two batches: long for a few seconds, less
-//! from then on, so that what is stored does not stay behind.
+//! threads queue for the processor, the drain rests between two batches: long, and less the more waits.
 //! A rest, not a lower priority: the lock of a shared SQLite is not held meanwhile. Knows nothing of
 //! what is stored.
 
-use std::time::{Duration, Instant};
-
-use super::Options;
+use std::time::Duration;
 
 /// Waited for the processor so large a part of the time that this thread wanted it: where there is
 /// enough, it is next to nothing.
 const SHORT: f64 = 0.05;
-
-/// A rest is so many times what the batch before it took, at first and later.
-const REST: u32 = 3;
-const LATER: u32 = 1;
 
 /// The shortest rest that is worth it, and the longest that nobody minds.
 pub(super) const SHORTEST: Duration = Duration::from_millis(1);
@@ -33,14 +26,12 @@ struct Times {
 #[derive(Debug)]
 pub(super) struct Crowd {
     last: Option<Times>,
-    /// Since when it has rested and not caught up.
-    since: Option<Instant>,
     look: fn() -> Option<Times>,
 }
 
 impl Crowd {
     pub(super) fn new() -> Self {
-        Self { last: None, since: None, look }
+        Self { last: None, look }
     }
 
     /// Where of each two milliseconds that this thread wants the processor, it waits one.
@@ -55,22 +46,16 @@ impl Crowd {
         Self { look, ..Self::new() }
     }
 
-    /// How long to rest after a batch that took so long, while more is there to store.
-    pub(super) fn rest(&mut self, took: Duration, options: &Options) -> Duration {
+    /// How long to rest after a batch that took so long: so many times that, where the processor is
+    /// short.
+    pub(super) fn rest(&mut self, took: Duration, times: u32) -> Duration {
         let now = (self.look)();
         let before = std::mem::replace(&mut self.last, now);
         let (Some(now), Some(before)) = (now, before) else { return Duration::ZERO };
-        if !is_short(before, now) {
+        if times == 0 || !is_short(before, now) {
             return Duration::ZERO;
         }
-        let since = *self.since.get_or_insert_with(Instant::now);
-        let times = if since.elapsed() < options.give_way { REST } else { LATER };
         (took * times).clamp(SHORTEST, LONGEST)
-    }
-
-    /// All that was there is stored.
-    pub(super) fn caught_up(&mut self) {
-        self.since = None;
     }
 }
 
@@ -105,26 +90,22 @@ mod tests {
     }
 
     #[test]
-    fn rests_while_the_processor_is_short_and_less_later() {
+    fn rests_while_the_processor_is_short() {
         let took = Duration::from_millis(7);
-        let give_way = Duration::from_millis(40);
-        let options = Options { give_way, ..Options::default() };
         let mut crowd = Crowd::short();
-        assert_eq!(crowd.rest(took, &options), Duration::ZERO, "nothing to compare with yet");
-        assert_eq!(crowd.rest(took, &options), took * REST);
-        std::thread::sleep(give_way);
-        assert_eq!(crowd.rest(took, &options), took, "it has given way for long enough");
-        crowd.caught_up();
-        assert_eq!(crowd.rest(took, &options), took * REST, "again, once it had caught up");
+        assert_eq!(crowd.rest(took, 3), Duration::ZERO, "nothing to compare with yet");
+        assert_eq!(crowd.rest(took, 3), took * 3);
+        assert_eq!(crowd.rest(took, 0), Duration::ZERO, "no time for it");
+        assert_eq!(crowd.rest(took, 1), took);
+        assert_eq!(crowd.rest(took * 1_000, 3), LONGEST);
     }
 
     #[test]
     fn does_not_rest_where_there_is_processor_enough_or_nothing_is_known() {
-        let options = Options::default();
         for look in [|| None, || Some(Times { running: 1, waiting: 0 })] {
             let mut crowd = Crowd { look, ..Crowd::new() };
             for _ in 0..3 {
-                assert_eq!(crowd.rest(Duration::from_secs(1), &options), Duration::ZERO);
+                assert_eq!(crowd.rest(Duration::from_secs(1), 3), Duration::ZERO);
             }
         }
         let before = Times { running: 0, waiting: 0 };

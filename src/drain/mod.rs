@@ -184,11 +184,11 @@ impl Drain<'_> {
     fn pause(&mut self, count: usize, took: Duration) -> Duration {
         let Options { linger, busy_linger, .. } = *self.options;
         if !self.is_behind(count) {
-            self.crowd.caught_up();
             return if count >= BUSY { busy_linger } else { linger };
         }
-        let rest = self.crowd.rest(took, self.options);
-        if self.parts.reader.has_room() { rest } else { Duration::ZERO }
+        let reader = &self.parts.reader;
+        let rests = [(16, 3), (8, 1)].into_iter().find(|(room, _)| reader.has_room_for(*room));
+        self.crowd.rest(took, rests.map_or(0, |(_, times)| times))
     }
 
     /// Whether much more waits after a batch of so many records: one at the end of a segment may be

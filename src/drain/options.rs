@@ -15,9 +15,6 @@ pub struct Options {
     /// How long to gather them where many come in: the more rows share a transaction, the fewer
     /// pages of the indexes are written for each.
     pub busy_linger: Duration,
-    /// How long to rest most of the time while the processor is short, as answering comes first;
-    /// after that, half of it.
-    pub give_way: Duration,
     /// The first pause after a failure; it doubles from there.
     pub first_pause: Duration,
     /// The longest pause after a failure.
@@ -36,7 +33,6 @@ impl Default for Options {
             max_bytes: 8 << 20,
             linger: Duration::from_millis(25),
             busy_linger: Duration::from_millis(300),
-            give_way: Duration::from_secs(10),
             first_pause: Duration::from_millis(50),
             longest_pause: Duration::from_secs(5),
             finish_within: Duration::from_secs(5),

@@ -297,10 +297,11 @@ impl Reader {
         self.tracks.values().map(rest).sum()
     }
 
-    /// Whether much more may wait for the database than does.
+    /// Whether so many times as much could wait for the database as does.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.shared.admit(self.shared.disk.room.waiting().saturating_mul(7)).is_ok()
+    pub fn has_room_for(&self, times: u64) -> bool {
+        let waiting = self.shared.disk.room.waiting();
+        self.shared.admit(waiting.saturating_mul(times.saturating_sub(1))).is_ok()
     }
 
     /// The segments whose files exist: unread, in use and retained.

@@ -127,6 +127,25 @@ fn a_full_spool_refuses_before_it_takes() {
 }
 
 #[test]
+fn the_reader_knows_how_much_more_could_wait() {
+    let dir = directory();
+    let options = Options { limit_bytes: 16 * 4_096 + 1, ..options(dir.path()) };
+    let (_spool, mut lane, mut reader) = open(options);
+    let room = |reader: &Reader| [16, 8, 2].map(|times| reader.has_room_for(times));
+    assert_eq!(room(&reader), [true, true, true]);
+    put(&mut lane, &[vec![1]]);
+    assert_eq!(room(&reader), [true, true, true]);
+    put(&mut lane, &[vec![2]]);
+    assert_eq!(room(&reader), [false, true, true]);
+    put(&mut lane, &[vec![3]]);
+    assert_eq!(room(&reader), [false, false, true]);
+    while let Some(batch) = reader.next(1, 1).unwrap() {
+        reader.stored(&batch).unwrap();
+    }
+    assert_eq!(room(&reader), [true, true, true]);
+}
+
+#[test]
 fn what_is_parked_takes_room() {
     let dir = directory();
     let options = Options { limit_bytes: 8_192, ..options(dir.path()) };
