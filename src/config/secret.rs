@@ -168,19 +168,26 @@ fn make_file(file: &Path) -> Result<String, Error> {
         .filter_map(|_| CHARACTERS.get(random.random_range(0..CHARACTERS.len())))
         .map(|byte| char::from(*byte))
         .collect();
-    write_whole(file, &key).map_err(|error| {
+    let is_ours = write_whole(file, &key).map_err(|error| {
         Error::Value(format!(
             "cannot make {}: {error}: start where files may be made, or name another place with \
              --secret-key-file, --database and --spool",
             file.display()
         ))
     })?;
-    Ok(key)
+    if is_ours { Ok(key) } else { from_file(file, false) }
 }
 
 /// Under its name only once it is whole and on disk: a start that is killed leaves no half of a
-/// key, which the next one would refuse.
-fn write_whole(file: &Path, key: &str) -> std::io::Result<()> {
+/// key, which the next one would refuse. False: another start has made one meanwhile.
+fn write_whole(file: &Path, key: &str) -> std::io::Result<bool> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = fs::File::open(folder.unwrap_or(Path::new(".")))?;
+    // Of starts at once one makes the key. A network's disk may have no locks: no reason not to start.
+    drop(folder.lock());
+    if file.exists() {
+        return Ok(false);
+    }
     let mut draft = file.as_os_str().to_owned();
     draft.push(".tmp");
     // Of such a start. What else may be there is not written over.
@@ -190,8 +197,8 @@ fn write_whole(file: &Path, key: &str) -> std::io::Result<()> {
     writeln!(handle, "{key}")?;
     handle.sync_all()?;
     fs::rename(&draft, file)?;
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    folder.sync_all()?;
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -231,6 +238,21 @@ mod tests {
         fs::rename(&file, &draft).unwrap();
         assert_ne!(from_file(&file, true).unwrap(), key);
         assert_eq!(fs::read_to_string(&kept).unwrap(), format!("{key}\n"));
+    }
+
+    #[test]
+    fn of_starts_at_once_one_makes_the_key() {
+        for _ in 0..50 {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("key");
+            let keys: Vec<String> = std::thread::scope(|scope| {
+                let start = || from_file(&file, true);
+                let starts: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+                starts.into_iter().map(|start| start.join().unwrap().unwrap()).collect()
+            });
+            let kept = from_file(&file, false).unwrap();
+            assert!(keys.iter().all(|key| *key == kept), "{keys:?}");
+        }
     }
 
     #[test]

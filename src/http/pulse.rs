@@ -57,7 +57,7 @@ enum Phase {
 }
 
 /// The time as of the last look at the connections of a thread: limits of seconds need no better, and
-/// asking the system several times a request costs more than all else here.
+/// the system need not be asked three times a request.
 #[derive(Debug, Clone)]
 struct Clock(Rc<Cell<Instant>>);
 
