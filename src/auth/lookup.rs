@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::store::{self, Directory};
@@ -41,11 +42,12 @@ impl Lookup {
         Ok(Lookup { queue, patience })
     }
 
-    /// The answer to `question`. Once nobody waits for it any more, it is not asked.
-    pub async fn ask<T: Send + 'static>(
+    /// The answer to `question`. Once nobody waits for it any more, it is not asked. Boxed, so that
+    /// a request that needs no look-up has no place for one.
+    pub fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut dyn Directory) -> Result<T, store::Error> + Send + 'static,
-    ) -> Result<T, Away> {
+    ) -> BoxFuture<'static, Result<T, Away>> {
         let (reply, answer) = oneshot::channel();
         let question: Question = Box::new(move |directory| {
             if !reply.is_closed() {
@@ -54,11 +56,15 @@ impl Lookup {
             }
             Ok(())
         });
-        self.queue.try_send(question).map_err(|_| Away)?;
-        match tokio::time::timeout(self.patience, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) | Err(_) => Err(Away),
-        }
+        let queued = self.queue.try_send(question);
+        let patience = self.patience;
+        Box::pin(async move {
+            queued.map_err(|_| Away)?;
+            match tokio::time::timeout(patience, answer).await {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(_)) | Err(_) => Err(Away),
+            }
+        })
     }
 }
 

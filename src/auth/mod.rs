@@ -170,7 +170,8 @@ impl Auth {
             None => None,
         };
         let (session, by_session) = match known.rules.form.place {
-            Place::Cookie => self.session_in_cookie(known, sent, now).await?,
+            // Boxed: the others need no place for it.
+            Place::Cookie => Box::pin(self.session_in_cookie(known, sent, now)).await?,
             _ => self.session(known, sent, now).await,
         };
         Ok(Identity { session, user: by_header.or(by_session) })

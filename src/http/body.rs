@@ -14,13 +14,13 @@ pub const LIMIT: usize = 64 * 1024;
 ///
 /// # Errors
 /// 413 over [`LIMIT`], 408 when it comes too slowly, 400 when it is not what its framing says.
-pub async fn read(mut body: Incoming, pulse: &Pulse) -> Result<Bytes, Error> {
+pub async fn read(body: &mut Incoming, pulse: &Pulse) -> Result<Bytes, Error> {
     if body.size_hint().lower() > 2 * LIMIT as u64 {
         return Err(too_large());
     }
     let mut whole = BytesMut::new();
     let mut dropped = 0;
-    while let Some(data) = next(&mut body, pulse).await? {
+    while let Some(data) = next(body, pulse).await? {
         // Most bodies come in one piece: no copy.
         if whole.is_empty() && dropped == 0 && data.len() <= LIMIT && body.is_end_stream() {
             return Ok(data);

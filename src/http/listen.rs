@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -222,9 +222,13 @@ async fn serve(
     peer: IpAddr,
     pulse: &Rc<Pulse>,
 ) {
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let (ingest, pulse) = (Rc::clone(ingest), Rc::clone(pulse));
-        async move { Ok::<_, std::convert::Infallible>(ingest.answer(request, peer, &pulse).await) }
+        let (mut parts, mut incoming) = request.into_parts();
+        async move {
+            let answer = ingest.answer(&mut parts, &mut incoming, peer, &pulse).await;
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     let io = TokioIo::new(Guarded::new(stream, Rc::clone(pulse)));
     let connection = http1::Builder::new()

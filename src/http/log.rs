@@ -7,7 +7,7 @@ use std::{mem, net::IpAddr};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode,
+    HeaderMap, Method, Response, StatusCode,
     body::Incoming,
     header::{self, HeaderName, HeaderValue},
     http::request::Parts,
@@ -33,15 +33,15 @@ use crate::{
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Answers a request to the endpoint.
+/// Answers a request to the endpoint, and takes its headers.
 pub async fn log(
     ingest: &Ingest,
-    request: Request<Incoming>,
+    parts: &mut Parts,
+    incoming: &mut Incoming,
     peer: IpAddr,
     pulse: &Pulse,
 ) -> Answer {
     let app = &ingest.app;
-    let (mut parts, incoming) = request.into_parts();
     let from_proxy = client::is_trusted(peer.to_canonical(), &app.settings.trusted_proxy);
     let host = host(&parts.headers, from_proxy);
     let origin = origin::of(&parts.headers, host, &app.settings.allowed_origin);
@@ -50,7 +50,7 @@ pub async fn log(
         app.troubles.unknown_proxy(peer, now);
     }
     let mut answer = match parts.method {
-        Method::POST => post(ingest, &parts, incoming, Call { origin: &origin, peer, pulse, now })
+        Method::POST => post(ingest, parts, incoming, Call { origin: &origin, peer, pulse, now })
             .await
             .unwrap_or_else(|error| {
                 app.troubles.refused(&error, peer, now);
@@ -91,7 +91,7 @@ struct Call<'a> {
 async fn post(
     ingest: &Ingest,
     parts: &Parts,
-    incoming: Incoming,
+    incoming: &mut Incoming,
     call: Call<'_>,
 ) -> Result<Answer, Error> {
     let app = &ingest.app;
@@ -103,17 +103,12 @@ async fn post(
         let detail = "A compressed body is not taken: leave Content-Encoding away.";
         return Err(Error::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
-    let content_type =
-        parts.headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
-    let cookie = caller.fresh_session().map(|session| app.auth.cookie(session, call.now));
-    let writer = Writer { ingest, client: &client, caller, now: call.now };
-    let (stored, mut answer) = match read(content_type, &bytes).map_err(Error::Body)? {
-        Posted::One(input) => (true, writer.one(input).await?),
-        Posted::Batch(inputs) => writer.batch(inputs).await?,
-    };
-    if stored && let Some(value) = cookie {
-        let value = cookie::set(&app.settings.cookie, &value, call.now);
-        value.map(|value| answer.headers_mut().insert(header::SET_COOKIE, value));
+    let taker = Taker { app, client: &client, caller, now: call.now };
+    let Taken { records, event_ids, answer } = taker.take(&parts.headers, &bytes)?;
+    if !records.is_empty() {
+        ingest.committer.append_all(&records).await?;
+        // Only now: a second copy that is answered must find the first one on disk.
+        event_ids.into_iter().for_each(|id| app.stored(id));
     }
     Ok(answer)
 }
@@ -165,86 +160,94 @@ async fn identify(app: &App, parts: &Parts, call: &Call<'_>) -> Result<Caller, E
     Ok(Caller { identity, fresh })
 }
 
-/// Makes activities of what was posted, and puts them in the spool.
-struct Writer<'a> {
-    ingest: &'a Ingest,
+/// Makes records of what was posted. Nothing of it waits, so that a request that waits for its
+/// commit has next to nothing left.
+struct Taker<'a> {
+    app: &'a App,
     client: &'a Client,
     caller: Caller,
     now: Micros,
 }
 
-impl Writer<'_> {
-    async fn one(mut self, input: Input) -> Result<Answer, Error> {
-        let identity = mem::take(&mut self.caller.identity);
-        let activity = self.activity(input, identity).map_err(Error::Invalid)?;
-        if !self.ingest.app.seen(activity.event_id) {
-            self.take_session()?;
-            self.append(&[activity]).await?;
+/// What is to be in the spool, all of it or nothing, before the answer is given.
+struct Taken {
+    records: Vec<Vec<u8>>,
+    event_ids: Vec<Uuid>,
+    answer: Answer,
+}
+
+impl Taker<'_> {
+    fn take(mut self, headers: &HeaderMap, body: &[u8]) -> Result<Taken, Error> {
+        let fresh = self.caller.fresh_session();
+        let cookie = fresh.map(|session| self.app.auth.cookie(session, self.now));
+        let content_type = headers.get(header::CONTENT_TYPE);
+        let content_type = content_type.map(|value| value.to_str().unwrap_or("?"));
+        let (accepted, mut taken) = match read(content_type, body).map_err(Error::Body)? {
+            Posted::One(input) => (true, self.one(input)?),
+            Posted::Batch(inputs) => self.batch(inputs),
+        };
+        if !taken.records.is_empty() && self.caller.fresh {
+            self.app.take_session(limit::network(self.client.address), self.now)?;
         }
-        let mut answer = Response::new(Full::new(Bytes::new()));
-        *answer.status_mut() = StatusCode::NO_CONTENT;
-        Ok(answer)
+        if accepted && let Some(value) = cookie {
+            let value = cookie::set(&self.app.settings.cookie, &value, self.now);
+            value.map(|value| taken.answer.headers_mut().insert(header::SET_COOKIE, value));
+        }
+        Ok(taken)
     }
 
-    /// The answer, and whether anything was accepted.
-    async fn batch(&self, inputs: Vec<Result<Input, Invalid>>) -> Result<(bool, Answer), Error> {
+    fn one(&mut self, input: Input) -> Result<Taken, Error> {
+        let identity = mem::take(&mut self.caller.identity);
+        let activity = self.activity(input, identity).map_err(Error::Invalid)?;
+        let mut answer = Response::new(Full::new(Bytes::new()));
+        *answer.status_mut() = StatusCode::NO_CONTENT;
+        let mut taken = Taken { records: Vec::new(), event_ids: Vec::new(), answer };
+        if !self.app.seen(activity.event_id) {
+            taken.records.push(record(&activity));
+            taken.event_ids.extend(activity.event_id);
+        }
+        Ok(taken)
+    }
+
+    /// Whether anything was accepted, and the rest.
+    fn batch(&self, inputs: Vec<Result<Input, Invalid>>) -> (bool, Taken) {
         let mut rejected: Vec<Value> = Vec::new();
         let mut duplicates = 0;
-        let mut activities: Vec<Activity> = Vec::new();
+        let (mut records, mut event_ids) = (Vec::new(), Vec::new());
         for (index, input) in inputs.into_iter().enumerate() {
             match input.and_then(|input| self.activity(input, self.caller.identity.clone())) {
                 Err(invalid) => {
                     rejected.push(json!({ "index": index, "errors": errors(&invalid) }));
                 }
                 Ok(activity) => {
-                    let here = |id: Uuid| activities.iter().any(|a| a.event_id == Some(id));
-                    if self.ingest.app.seen(activity.event_id)
-                        || activity.event_id.is_some_and(here)
-                    {
+                    let here = |id: Uuid| event_ids.contains(&id);
+                    if self.app.seen(activity.event_id) || activity.event_id.is_some_and(here) {
                         duplicates += 1;
                     } else {
-                        activities.push(activity);
+                        records.push(record(&activity));
+                        event_ids.extend(activity.event_id);
                     }
                 }
             }
         }
-        if !activities.is_empty() {
-            self.take_session()?;
-            self.append(&activities).await?;
-        }
-        let accepted = activities.len();
+        let accepted = records.len();
         let body = json!({
             "accepted": accepted, "duplicates": duplicates, "rejected": rejected,
         });
-        Ok((accepted > 0, super::error::json(StatusCode::OK, &body)))
+        let answer = super::error::json(StatusCode::OK, &body);
+        (accepted > 0, Taken { records, event_ids, answer })
     }
 
     fn activity(&self, input: Input, identity: Identity) -> Result<Activity, Invalid> {
-        let clock = Clock { now: self.now, zone: &self.ingest.app.settings.zone };
+        let clock = Clock { now: self.now, zone: &self.app.settings.zone };
         Activity::new(input, self.client, identity, &clock)
     }
+}
 
-    fn take_session(&self) -> Result<(), Error> {
-        if self.caller.fresh {
-            let network = limit::network(self.client.address);
-            return self.ingest.app.take_session(network, self.now);
-        }
-        Ok(())
-    }
-
-    /// All of them or none.
-    async fn append(&self, activities: &[Activity]) -> Result<(), Error> {
-        let payload = |activity| {
-            let mut payload = Vec::with_capacity(512);
-            record::encode(activity, &mut payload);
-            payload
-        };
-        let payloads: Vec<Vec<u8>> = activities.iter().map(payload).collect();
-        self.ingest.committer.append_all(&payloads).await?;
-        // Only now: a second copy that is answered must find the first one on disk.
-        activities.iter().for_each(|activity| self.ingest.app.stored(activity.event_id));
-        Ok(())
-    }
+fn record(activity: &Activity) -> Vec<u8> {
+    let mut record = Vec::with_capacity(512);
+    record::encode(activity, &mut record);
+    record
 }
 
 /// OPTIONS: with an Origin a preflight, else the description that Django REST framework gives.

@@ -1,6 +1,6 @@
 //! What every request must be, whatever it asks for (RFC 9112 sections 3.2 and 6).
 
-use hyper::{Method, Request, StatusCode, Version, header};
+use hyper::{Method, StatusCode, Version, header, http::request::Parts};
 
 use super::error::Error;
 
@@ -11,27 +11,27 @@ const TARGET: usize = 8 * 1024;
 ///
 /// # Errors
 /// 414 for a long target, 400 for a missing, double, unlisted or contradicted Host.
-pub fn check<B>(request: &Request<B>, allowed_host: &[String]) -> Result<(), Error> {
+pub fn check(request: &Parts, allowed_host: &[String]) -> Result<(), Error> {
     let bad = |detail: &str| Err(Error::http(StatusCode::BAD_REQUEST, detail));
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let target = request.uri.path_and_query().map_or(0, |target| target.as_str().len());
     if target > TARGET {
         let detail = format!("The address may have at most {TARGET} bytes.");
         return Err(Error::http(StatusCode::URI_TOO_LONG, detail));
     }
     // hyper takes any list that ends in chunked, and does not undo the rest of it.
-    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    let mut codings = request.headers.get_all(header::TRANSFER_ENCODING).iter();
     let (coding, second) = (codings.next(), codings.next());
     if coding.is_some_and(|it| !it.as_bytes().eq_ignore_ascii_case(b"chunked")) || second.is_some()
     {
         return bad("Send one Transfer-Encoding: chunked.");
     }
-    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let mut hosts = request.headers.get_all(header::HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
-    if second.is_some() || (host.is_none() && request.version() == Version::HTTP_11) {
+    if second.is_some() || (host.is_none() && request.version == Version::HTTP_11) {
         return bad("Send one Host.");
     }
     let host = host.map(|value| value.to_str().unwrap_or("?"));
-    let absolute = request.uri().authority().map(|authority| authority.as_str());
+    let absolute = request.uri.authority().map(|authority| authority.as_str());
     if let (Some(absolute), Some(host)) = (absolute, host)
         && !absolute.eq_ignore_ascii_case(host)
     {
@@ -47,10 +47,10 @@ pub fn check<B>(request: &Request<B>, allowed_host: &[String]) -> Result<(), Err
 
 /// Whether the connection must close after this request: a chunked body, whose end two servers
 /// may see in two places, and a body where none is read.
-pub fn must_close<B>(request: &Request<B>) -> bool {
-    let headers = request.headers();
+pub fn must_close(request: &Parts) -> bool {
+    let headers = &request.headers;
     headers.contains_key(header::TRANSFER_ENCODING)
-        || (request.method() != Method::POST
+        || (request.method != Method::POST
             && headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0"))
 }
 
@@ -75,6 +75,8 @@ fn without_port(host: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use hyper::Request;
+
     use super::*;
 
     #[track_caller]
@@ -84,7 +86,7 @@ mod tests {
             request = request.header("host", *host);
         }
         let allowed = ["www.example.com".to_owned(), "[::1]".to_owned()];
-        let found = match check(&request.body(()).unwrap(), &allowed) {
+        let found = match check(&request.body(()).unwrap().into_parts().0, &allowed) {
             Ok(()) => None,
             Err(Error::Http(status, _)) => Some(status),
             Err(other) => panic!("{other}"),

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Request, Response, StatusCode,
-    body::Incoming,
+    Response, StatusCode,
     header::{self, HeaderName, HeaderValue},
+    http::request::Parts,
 };
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -58,14 +58,14 @@ impl Welcome {
     }
 
     /// Answers what is not the endpoint.
-    pub async fn answer(&self, request: &Request<Incoming>, settings: &Settings) -> Answer {
-        let path = request.uri().path();
-        if let Some(refusal) = unless_read(request.method()) {
+    pub async fn answer(&self, request: &Parts, settings: &Settings) -> Answer {
+        let path = request.uri.path();
+        if let Some(refusal) = unless_read(&request.method) {
             return refusal;
         }
         match path {
             "/" => {
-                let host = request.headers().get(header::HOST);
+                let host = request.headers.get(header::HOST);
                 let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
                 let page = PAGE
                     .replace("{{prefix}}", &escape(&settings.prefix))
@@ -83,8 +83,8 @@ impl Welcome {
         }
     }
 
-    async fn recent(&self, request: &Request<Incoming>, settings: &Settings) -> Answer {
-        let session = cookie::read(request.headers(), &settings.cookie.name).ok().flatten();
+    async fn recent(&self, request: &Parts, settings: &Settings) -> Answer {
+        let session = cookie::read(&request.headers, &settings.cookie.name).ok().flatten();
         let Some(session) = session.map(str::to_owned) else {
             return json(StatusCode::OK, &Value::Array(Vec::new()));
         };

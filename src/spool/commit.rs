@@ -109,15 +109,15 @@ impl Committer {
         })))
     }
 
-    /// Appends a record and waits until it is durable. Whoever stops waiting does not take the
-    /// record back.
+    /// Appends a record at once, and then waits until it is durable. Whoever stops waiting does not
+    /// take the record back.
     ///
     /// # Errors
     ///
     /// The record was not acknowledged and will not be: send it again after [`Error::Full`] and
     /// [`Error::Io`]; [`Error::TooLarge`] is for ever, [`Error::Poisoned`] until restart.
-    pub async fn append(&self, payload: &[u8]) -> Result<(), Error> {
-        self.append_all(&[payload]).await
+    pub fn append(&self, payload: &[u8]) -> impl Future<Output = Result<(), Error>> + use<> {
+        self.appended(self.push(&[payload]))
     }
 
     /// Appends records that belong together, all in one commit or none.
@@ -125,10 +125,22 @@ impl Committer {
     /// # Errors
     ///
     /// As [`Committer::append`], and for all of them.
-    pub async fn append_all(&self, payloads: &[impl AsRef<[u8]>]) -> Result<(), Error> {
-        let batch = self.push(payloads)?;
-        self.0.work.notify_one();
-        batch.done().await
+    pub fn append_all<P: AsRef<[u8]>>(
+        &self,
+        payloads: &[P],
+    ) -> impl Future<Output = Result<(), Error>> + use<P> {
+        self.appended(self.push(payloads))
+    }
+
+    /// Needs nothing of what was appended.
+    fn appended(
+        &self,
+        batch: Result<Rc<Batch>, Error>,
+    ) -> impl Future<Output = Result<(), Error>> + use<> {
+        if batch.is_ok() {
+            self.0.work.notify_one();
+        }
+        async move { batch?.done().await }
     }
 
     fn push(&self, payloads: &[impl AsRef<[u8]>]) -> Result<Rc<Batch>, Error> {
