@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    durability::clickhouse::servers::{Server as ClickHouse, ports},
+    durability::clickhouse::servers::{Server as ClickHouse, ask, ports},
     support::{DATE, Site},
 };
 
@@ -69,6 +69,37 @@ fn page_and_tail_with_todays() {
         Site::alone(),
         &format!("clickhouse://djaffar:se%2Fcret@{}/site", server.address()),
     );
+}
+
+#[test]
+#[ignore = "tests/clickhouse/run installs the servers"]
+fn retention_as_the_docs_say_with_18_16() {
+    let docs = include_str!("../docs/clickhouse.md").split("**Retention**").nth(1).unwrap();
+    let job = docs.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let server = ClickHouse::start("old", home.path(), ports(1)[0], &[]);
+    server.must_answer();
+    let url = format!("clickhouse://djaffar:se%2Fcret@{}/djaffar", server.address());
+    let site = Site::alone();
+    djaffar(&site, &["migrate", "--database", "sqlite:///djaffar.sqlite3"], &url).unwrap();
+    let asked = |sql: &str| ask(server.address(), sql).unwrap();
+    for (id, moment) in [(1, "toDateTime('2020-01-31 12:00:00')"), (2, "now() - 86400 * 600")] {
+        let into = "INSERT INTO djaffar.djaffar";
+        asked(&format!("{into}_activity (id, stored_at) SELECT {id}, {moment}"));
+        asked(&format!("{into}_event (event_id, day) SELECT generateUUIDv4(), toDate({moment})"));
+    }
+    let client =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/.venvs/clickhouse-18.16/usr/bin/clickhouse-client");
+    let login = format!("{client} --port {} --user djaffar --password se/cret", server.port + 1);
+    // Once more when there is nothing left to do.
+    for _ in 0..2 {
+        let mut shell = Command::new("sh");
+        let done =
+            shell.args(["-euc", &job.replace("clickhouse-client", &login)]).output().unwrap();
+        assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+        assert_eq!(asked("SELECT groupArray(id) FROM djaffar.djaffar_activity"), "[2]\n");
+        assert_eq!(asked("SELECT count() FROM djaffar.djaffar_event"), "1\n");
+    }
 }
 
 /// A root certificate, another one, and a certificate for localhost that the first has signed.

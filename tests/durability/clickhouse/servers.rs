@@ -139,7 +139,7 @@ fn four_letters(address: SocketAddr) -> std::io::Result<String> {
 }
 
 /// Asks a server by hand.
-pub(super) fn ask(address: SocketAddr, sql: &str) -> Result<String, String> {
+pub(crate) fn ask(address: SocketAddr, sql: &str) -> Result<String, String> {
     let talk = || {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
