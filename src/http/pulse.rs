@@ -14,10 +14,11 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 
@@ -74,7 +75,8 @@ pub struct Pulse {
     write_stalled: Cell<Option<Instant>>,
     requests: Cell<u32>,
     end: Cell<Option<End>>,
-    ending: Notify,
+    /// Who waits for the end.
+    task: RefCell<Option<Waker>>,
     slow_body: Notify,
 }
 
@@ -101,7 +103,7 @@ impl Pulse {
             write_stalled: Cell::new(None),
             requests: Cell::new(0),
             end: Cell::new(None),
-            ending: Notify::new(),
+            task: RefCell::default(),
             slow_body: Notify::new(),
         }
     }
@@ -112,14 +114,21 @@ impl Pulse {
         self.requests.get() >= REQUESTS || self.clock.0.get() - self.opened >= AGE
     }
 
-    /// Waits until the connection is to end.
+    /// Waits until the connection is to end. For the task of the connection alone, which looks at
+    /// this each time that it runs.
     pub async fn ended(&self) -> End {
-        loop {
+        poll_fn(|context| {
             if let Some(end) = self.end.get() {
-                return end;
+                return Poll::Ready(end);
             }
-            self.ending.notified().await;
-        }
+            let mut task = self.task.borrow_mut();
+            match &mut *task {
+                Some(waker) => waker.clone_from(context.waker()),
+                None => *task = Some(context.waker().clone()),
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Waits until the body turns out too slow.
@@ -129,7 +138,9 @@ impl Pulse {
 
     fn end(&self, end: End) {
         self.end.set(Some(end));
-        self.ending.notify_one();
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
     }
 
     /// Looks at the limits.
