@@ -130,7 +130,7 @@ impl Known {
         &self.rules.keys
     }
 
-    fn newcomer(&self, sent: Credentials<'_>, now: Micros) -> Option<Session> {
+    fn newcomer(&self, sent: &Credentials<'_>, now: Micros) -> Option<Session> {
         sent.may_mint.then(|| minted(mint::mint(self.keys(), now)))
     }
 
@@ -162,7 +162,7 @@ impl Auth {
 
     /// Who sent a request that came in at `now`. The Authorization header decides about the user
     /// before the session does; the session is the cookie's in any case.
-    pub async fn identify(&self, sent: Credentials<'_>, now: Micros) -> Result<Identity, Error> {
+    pub async fn identify(&self, sent: &Credentials<'_>, now: Micros) -> Result<Identity, Error> {
         let known = &self.known();
         let read = |header| known.schemes.read(header);
         let by_header = match sent.authorization.map(read).transpose()?.flatten() {
@@ -219,7 +219,7 @@ impl Auth {
     async fn session(
         &self,
         known: &Arc<Known>,
-        sent: Credentials<'_>,
+        sent: &Credentials<'_>,
         now: Micros,
     ) -> (Option<Session>, Option<String>) {
         let newcomer = || known.newcomer(sent, now);
@@ -242,7 +242,7 @@ impl Auth {
     async fn session_in_cookie(
         &self,
         known: &Arc<Known>,
-        sent: Credentials<'_>,
+        sent: &Credentials<'_>,
         now: Micros,
     ) -> Result<(Option<Session>, Option<String>), Error> {
         let rules = &known.rules;

@@ -153,7 +153,7 @@ async fn identify(app: &App, parts: &Parts, call: &Call<'_>) -> Result<Caller, E
         // a new session each time.
         may_mint: !foreign && parts.uri.query() != Some("anonymous"),
     };
-    let identity = app.auth.identify(credentials, call.now).await?;
+    let identity = app.auth.identify(&credentials, call.now).await?;
     let fresh = identity.session.as_ref().is_some_and(|session| {
         session.state == SessionState::Minted && session_cookie != Some(session.key.as_str())
     });

@@ -48,7 +48,7 @@ async fn a_cookie_without_a_live_session_is_never_adopted() {
         assert_eq!(identity.user, None);
         assert_eq!(site.asked() - before, look_ups, "{cookie:?}");
         let sent = Credentials { authorization: None, session_cookie: cookie, may_mint: false };
-        assert_eq!(site.auth.identify(sent, now).await, Ok(Identity::default()), "{cookie:?}");
+        assert_eq!(site.auth.identify(&sent, now).await, Ok(Identity::default()), "{cookie:?}");
     };
     check(None, NOW, 0).await;
     check(Some(UNKNOWN), NOW, 1).await;
@@ -278,7 +278,7 @@ async fn a_login_in_a_cookie() {
     let cookie = site.signed(&data.to_string(), NOW);
     site.memory.edit(|rows| rows.away = true);
     let sent = Credentials { authorization: None, session_cookie: Some(&cookie), may_mint: true };
-    assert_eq!(site.auth.identify(sent, NOW).await, Err(Error::Unavailable));
+    assert_eq!(site.auth.identify(&sent, NOW).await, Err(Error::Unavailable));
     site.memory.edit(|rows| rows.away = false);
     let identity = site.cookie(&cookie, NOW).await;
     assert_eq!(identity.user.as_deref(), Some("1"));

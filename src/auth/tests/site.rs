@@ -145,7 +145,7 @@ impl Site {
         now: Micros,
     ) -> Result<Identity, Error> {
         let sent = Credentials { authorization, session_cookie, may_mint: true };
-        self.auth.identify(sent, now).await
+        self.auth.identify(&sent, now).await
     }
 
     pub(super) fn asked(&self) -> usize {
