@@ -1,31 +1,39 @@
 //! How many activities a second SQLite takes: `cargo bench --bench sqlite`.
 //!
-//! Rows as a busy site makes them: 10,000 sessions at a time with five activities each; half of
-//! the sessions belong to one of 20,000 users and have a random key of Django's, the others are
-//! newcomers with a key and a row of ours; dates near now that arrive a little out of order; an
-//! `event_id` each. The time is that of `Store::write` alone, from the first batch to the last. Then all activities of one user or of one
-//! session are looked up.
+//! Rows as `stores/rows.rs` makes them, an `event_id` each. The time is that of `Store::write` alone,
+//! from the first batch to the last; its CPU is that of the thread that calls it. Then all activities
+//! of one user or of one session are looked up. With `spool`, a full spool is emptied instead, as
+//! `djaffar drain` does: reading, decoding and the rows of sessions are in the time, and the CPU is
+//! that of the whole process.
 //!
 //! Arguments after `--`: the number of rows (default 100000 and 1000000); `batch=16384`;
-//! `ids=v7|v4|none`.
+//! `ids=v7|v4|none`; `spool`.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot run should stop")]
 #![expect(clippy::indexing_slicing, reason = "the same")]
 
-use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
+#[path = "stores/rows.rs"]
+mod rows;
+
 use std::path::Path;
+use std::sync::{Arc, atomic::AtomicBool};
 use std::time::{Duration, Instant};
 
-use djaffar::activity::{Activity, Session, SessionState};
+use djaffar::activity::{Activity, SessionState};
+use djaffar::auth::{self, Auth, signing::Secret};
+use djaffar::spool::{self, Spool, record};
 use djaffar::store::{Batch, Cursor, Database, NewSession, Settings, SqliteDatabase};
+use djaffar::{drain, engine::Engine};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use rows::Source;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use uuid::Uuid;
 
-const START: i64 = 1_780_000_000_000_000;
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,40 +45,79 @@ fn main() {
         sizes = vec![100_000, 1_000_000];
     }
     println!("SQLite {}, batches of {batch}, event ids {ids}", rusqlite::version());
+    let is_spool = arguments.iter().any(|text| text == "spool");
     for rows in sizes {
-        run(rows, batch, ids);
+        if is_spool { empty_spool(rows, batch, ids) } else { write(rows, batch, ids) }
     }
 }
 
-fn run(rows: u64, size: usize, ids: &str) {
+/// Fills a spool, then empties it.
+fn empty_spool(rows: u64, max_records: usize, ids: &str) {
+    let folder = tempfile::tempdir_in(".").expect("a folder here, on a real disk");
+    let database = SqliteDatabase::new(&folder.path().join("db.sqlite3"), Settings::default());
+    database.migrate().expect("tables");
+    let open = || Spool::open(spool::Options::new(folder.path().join("spool"))).expect("a spool");
+    {
+        let (_spool, mut lanes, _reader) = open();
+        let (mut source, mut bytes) = (Source::new(ids), Vec::new());
+        for number in 1..=rows {
+            bytes.clear();
+            record::encode(&source.next(), &mut bytes);
+            lanes[0].append(&bytes).expect("room");
+            if number.is_multiple_of(1_000) || number == rows {
+                lanes[0].commit().expect("a disk");
+            }
+        }
+    }
+    let (_spool, _lanes, reader) = open();
+    let settings = auth::Settings::new(Secret::from("a secret key of the bench"));
+    let auth = Arc::new(Auth::new(settings, database.directory()).expect("look-ups"));
+    let (store, directory) = (database.store(), database.directory());
+    let parts = drain::Parts { reader, store, directory, engine: Engine::Table, auth };
+    let finish_within = Duration::from_secs(3_600);
+    let options = drain::Options { finish_within, max_records, ..drain::Options::default() };
+    let (start, before) = (Instant::now(), of_the_process());
+    assert!(drain::run(parts, &options, &AtomicBool::new(true), |_| {}), "something is left");
+    let (took, busy) = (start.elapsed(), of_the_process() - before);
+    assert_eq!(database.history().count(), Ok(rows), "all rows are stored");
+    println!(
+        "{rows:>9} rows from a full spool: {:>7.0} rows/s, {:.2} us of CPU a row",
+        rows as f64 / took.as_secs_f64(),
+        busy.as_secs_f64() * 1e6 / rows as f64,
+    );
+}
+
+fn write(rows: u64, size: usize, ids: &str) {
     let folder = tempfile::tempdir_in(".").expect("a folder here, on a real disk");
     let database = SqliteDatabase::new(&folder.path().join("db.sqlite3"), Settings::default());
     database.migrate().expect("tables");
     let mut store = database.store();
-    let random = SmallRng::seed_from_u64(1);
-    let mut source = Source { random, made: 0, ids: ids.into(), seen: HashSet::new() };
+    let (mut source, mut made) = (Source::new(ids), 0);
     let (spool, segment) = (Uuid::new_v4(), Uuid::new_v4());
     let (mut spent, mut slowest, mut busy) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let (mut late, mut late_rows) = (Duration::ZERO, 0);
-    while source.made < rows {
-        let (activities, sessions) = source.batch(size.min((rows - source.made) as usize));
-        let cursor = Cursor { spool, segment, position: source.made };
-        let (start, before) = (Instant::now(), cpu());
+    while made < rows {
+        let activities: Vec<_> = (made..rows).take(size).map(|_| source.next()).collect();
+        let sessions = new_sessions(&activities);
+        made += activities.len() as u64;
+        let cursor = Cursor { spool, segment, position: made };
+        let (start, before) = (Instant::now(), of_this_thread());
         let stored = store
             .write(&Batch { activities: &activities, sessions: &sessions, cursor })
             .expect("stored");
         let took = start.elapsed();
         assert_eq!(stored, activities.len() as u64);
         spent += took;
-        busy += cpu() - before;
+        busy += of_this_thread() - before;
         slowest = slowest.max(took);
-        if source.made > rows - rows / 10 {
+        if made > rows - rows / 10 {
             late += took;
             late_rows += stored;
         }
     }
     drop(store);
-    let (user, session) = look_ups(&folder.path().join("db.sqlite3"), &mut source.random);
+    let (user, session) =
+        look_ups(&folder.path().join("db.sqlite3"), &mut SmallRng::seed_from_u64(1));
     let bytes = std::fs::metadata(folder.path().join("db.sqlite3")).map_or(0, |file| file.len());
     println!(
         "{rows:>9} rows: {:>7.0} rows/s (last tenth {:>7.0}), {:.2} us of CPU a row, slowest batch {:>4} ms, {} bytes a \
@@ -112,85 +159,30 @@ fn look_ups(path: &Path, random: &mut SmallRng) -> (String, String) {
     (time("user_id"), time("session_id"))
 }
 
-/// What this thread, which does all of it, has had of a processor: for machines that are busy.
-fn cpu() -> Duration {
+/// Rows of the sessions that we minted.
+fn new_sessions(activities: &[Activity]) -> Vec<NewSession> {
+    let sessions = activities.iter().filter_map(|activity| {
+        let session = activity.session.as_ref().filter(|it| it.state == SessionState::Minted)?;
+        Some(NewSession {
+            key: session.key.clone(),
+            data: "e30:1wAbCd:0123456789012345678901234567890123456789012".into(),
+            expires: activity.received_at + 1_209_600_000_000,
+        })
+    });
+    sessions.collect()
+}
+
+/// What this thread has had of a processor: for machines that are busy.
+fn of_this_thread() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = text.split(' ').next().and_then(|number| number.parse().ok());
     Duration::from_nanos(nanoseconds.unwrap_or_default())
 }
 
-struct Source {
-    random: SmallRng,
-    made: u64,
-    ids: String,
-    seen: HashSet<u64>,
-}
-
-impl Source {
-    fn batch(&mut self, size: usize) -> (Vec<Activity>, Vec<NewSession>) {
-        let mut activities = Vec::with_capacity(size);
-        let mut sessions = Vec::new();
-        for _ in 0..size {
-            let number = (self.made + self.random.random_range(0..50_000)) / 5;
-            let activity = self.activity(number);
-            if let Some(session) = &activity.session
-                && activity.user.is_none()
-                && self.seen.insert(number)
-            {
-                sessions.push(NewSession {
-                    key: session.key.clone(),
-                    data: "e30:1wAbCd:0123456789012345678901234567890123456789012".into(),
-                    expires: activity.received_at + 1_209_600_000_000,
-                });
-            }
-            activities.push(activity);
-            self.made += 1;
-        }
-        (activities, sessions)
-    }
-
-    fn activity(&mut self, number: u64) -> Activity {
-        // 2,000 activities a second; clients' clocks and ways differ by up to two seconds.
-        let received_at = START + self.made as i64 * 500;
-        let jitter = self.random.random_range(0..2_000_000);
-        let session = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let is_user = session.is_multiple_of(2);
-        // Our own keys begin with the minute that they were made in.
-        let minute = if is_user { session >> 44 } else { number * 5 / 120_000 };
-        Activity {
-            received_at,
-            date: received_at - jitter,
-            address: IpAddr::V4(Ipv4Addr::from_bits(session as u32)),
-            session: Some(Session {
-                key: format!("{minute:05x}{session:016x}{:011x}", session.rotate_left(17) >> 20),
-                visitor: None,
-                state: SessionState::Known,
-            }),
-            user: is_user.then(|| (session % 20_000 + 1).to_string()),
-            path: format!(
-                "/articles/2026/{:02}/a-piece-of-news-{:06}/",
-                number % 12,
-                jitter % 5_000
-            ),
-            referer: format!("https://www.example.org/search?q={:06}", session % 90_000),
-            user_agent: "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
-                         Chrome/140.0.0.0 Safari/537.36"
-                .into(),
-            event_id: self.event_id(received_at),
-            name: String::new(),
-            properties: None,
-        }
-    }
-
-    fn event_id(&mut self, at: i64) -> Option<Uuid> {
-        let random: u128 = self.random.random();
-        match self.ids.as_str() {
-            "v7" => {
-                let millis = (at / 1_000) as u128;
-                Some(Uuid::from_u128(millis << 80 | 7 << 76 | random & ((1 << 76) - 1)))
-            }
-            "v4" => Some(Uuid::from_u128(random)),
-            _ => None,
-        }
-    }
+/// What all threads have had, those that have ended included: by hundredths of a second.
+fn of_the_process() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
 }

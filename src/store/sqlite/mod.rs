@@ -4,6 +4,7 @@
 //! lock at once (`BEGIN IMMEDIATE`), and a lock that lasts is an outage like any other. The
 //! journal mode of such a file is left alone; our own is in WAL mode.
 
+mod checkpoint;
 mod directory;
 mod history;
 mod insert;
@@ -29,6 +30,7 @@ use super::schema::{RUN_MIGRATE, check_superuser};
 use super::{
     Batch, Cursor, Database, Directory, Error, History, Moments, Owner, Settings, Store, Superuser,
 };
+use checkpoint::Checkpoints;
 use directory::SqliteDirectory;
 use history::SqliteHistory;
 use key::KeyColumn;
@@ -36,13 +38,13 @@ use link::{Failure, Link, Setup};
 use rows::Rows;
 
 /// EXTRA is FULL, and where the journal is not a WAL it also syncs the directory: without that a
-/// power cut may undo a commit. A large WAL is checkpointed seldom, and an index page that many
-/// batches changed is then written once. [`Rows`] checks what the tables' CHECK would.
+/// power cut may undo a commit. [`Checkpoints`] empties the WAL; that SQLite does so by itself is for
+/// where that cannot. [`Rows`] checks what the tables' CHECK would.
 const WRITER: Setup = Setup {
     patience: Duration::from_secs(1),
     pragmas: "PRAGMA synchronous = EXTRA; PRAGMA mmap_size = 0; PRAGMA cache_size = -8192; \
               PRAGMA ignore_check_constraints = 1; \
-              PRAGMA wal_autocheckpoint = 16384; PRAGMA journal_size_limit = 67108864;",
+              PRAGMA wal_autocheckpoint = 65536; PRAGMA journal_size_limit = 100663296;",
 };
 
 /// How many sessions to remember as written.
@@ -114,6 +116,8 @@ impl Database for SqliteDatabase {
 /// The one writer of our process.
 #[derive(Debug)]
 struct Sqlite {
+    /// Before the connection: the last one that is closed empties the log.
+    checkpoints: Checkpoints,
     link: Link,
     moments: Moments,
     /// How the keys of users are kept; read from the table on connecting.
@@ -126,6 +130,7 @@ struct Sqlite {
 impl Sqlite {
     fn new(path: &Path, moments: Moments) -> Self {
         Self {
+            checkpoints: Checkpoints::new(path),
             link: Link::new(path, WRITER),
             moments,
             keys: KeyColumn::Text,
@@ -167,7 +172,7 @@ impl Store for Sqlite {
         }
         // Taken away for now: where this batch fails, what it added was not written.
         let known = std::mem::take(&mut self.known);
-        let Self { link, moments, keys, .. } = self;
+        let Self { link, moments, keys, checkpoints, .. } = self;
         let mut rows = Rows { moments, keys: *keys, known };
         let stored = link.with(|connection| {
             let transaction =
@@ -185,6 +190,7 @@ impl Store for Sqlite {
             transaction.commit()?;
             #[cfg(feature = "mutant-cursor-apart")]
             set_cursor(connection, &batch.cursor)?;
+            checkpoints.committed(connection);
             Ok(stored)
         })?;
         self.known = rows.known;

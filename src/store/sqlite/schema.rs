@@ -17,6 +17,9 @@ const DJANGO: &str = include_str!("../../../migrations/sqlite/django.sql");
 /// Our migrations: the first is version 1, and so on.
 const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_djaffar.sql")];
 
+/// Twice SQLite's: half as many pages are split, looked for and written one by one.
+const PAGES: &str = "PRAGMA page_size = 8192";
+
 const SETUP: Setup =
     Setup { patience: Duration::from_secs(5), pragmas: "PRAGMA synchronous = EXTRA;" };
 
@@ -74,6 +77,10 @@ pub(super) fn migrate(path: &Path, users: &Users) -> Result<(), Error> {
     create_file(path).map_err(|error| Failure::from(error).sort(path).1)?;
     Link::new(path, SETUP).with(|connection| {
         let owner = owner_of(connection)?;
+        if owner == Owner::Nobody {
+            // Only a file without a page yet takes this.
+            connection.execute_batch(PAGES)?;
+        }
         if matches!(owner, Owner::Nobody | Owner::Djaffar) {
             // Ours alone: readers and the writer do not wait for each other. Django's is its own.
             connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;

@@ -202,6 +202,17 @@ fn the_journal_of_a_django_is_left_alone() {
 }
 
 #[test]
+fn only_a_new_file_has_larger_pages() {
+    for (tables, size) in [("", 8_192), (USERS, 4_096)] {
+        let file = File::new();
+        file.sql(tables);
+        file.migrated();
+        let got: i64 = file.sql("").query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
+        assert_eq!(got, size);
+    }
+}
+
+#[test]
 fn missing_tables_say_what_to_run() {
     let file = File::new();
     let mut store = file.migrated().store();
