@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use djaffar::{
     spool::Frozen,
     store::{self, Cursor, Database, Door, Error, Freezer, Load, Settings, WithClickHouse},
@@ -37,8 +38,8 @@ impl Freezer for OnDisk {
         self.0.load().map_err(|error| Error::Unavailable(error.to_string()))
     }
 
-    fn freeze(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.0.keep(bytes).map_err(|error| Error::Unavailable(error.to_string()))
+    fn freeze(&mut self, pieces: &[Bytes]) -> Result<(), Error> {
+        self.0.keep(pieces).map_err(|error| Error::Unavailable(error.to_string()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
@@ -19,8 +20,8 @@ impl store::Freezer for Freezer {
         self.0.load().map_err(|error| away(&error))
     }
 
-    fn freeze(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.0.keep(bytes).map_err(|error| away(&error))
+    fn freeze(&mut self, pieces: &[Bytes]) -> Result<(), Error> {
+        self.0.keep(pieces).map_err(|error| away(&error))
     }
 
     fn parking(&self) -> Option<Arc<dyn store::Parking>> {
@@ -90,7 +91,7 @@ pub(super) fn nothing_may_be_left(
         return Err(left("a batch that ClickHouse has perhaps is frozen", "frozen"));
     }
     // Its cursor is forgotten some day, and it must not be taken for one that waits then.
-    Ok(frozen.keep(&[])?)
+    Ok(frozen.keep::<Bytes>(&[])?)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -97,8 +98,8 @@ impl store::Freezer for Freezer {
         self.0.load().map_err(|error| store::Error::Unavailable(error.to_string()))
     }
 
-    fn freeze(&mut self, bytes: &[u8]) -> Result<(), store::Error> {
-        self.0.keep(bytes).map_err(|error| store::Error::Unavailable(error.to_string()))
+    fn freeze(&mut self, pieces: &[Bytes]) -> Result<(), store::Error> {
+        self.0.keep(pieces).map_err(|error| store::Error::Unavailable(error.to_string()))
     }
 }
 

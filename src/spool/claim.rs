@@ -1,7 +1,7 @@
 //! A folder that one process has to itself, for a [`Frozen`](super::Frozen) batch without a spool.
 //! Knows nothing of what is in it.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
 use super::{Error, directory::Directory, frozen};
 
@@ -41,7 +41,8 @@ fn name_of(folder: &Path) -> std::io::Result<u64> {
     // A database keeps it as a position of a spool.
     let name = rand::random::<u64>() >> 1;
     let text = format!("{name:0DIGITS$x}");
-    frozen::replace(&path, &folder.join("name.tmp"), text.as_bytes())?;
+    let write = |file: &File| file.write_all_at(text.as_bytes(), 0);
+    frozen::replace(&path, &folder.join("name.tmp"), write)?;
     Ok(name)
 }
 

@@ -11,7 +11,7 @@ use std::{
 use super::Error;
 
 const MAGIC: &[u8; 8] = b"DJFROZE\x01";
-const HEAD: usize = 24;
+pub(super) const HEAD: usize = 24;
 /// Far more than a batch takes.
 const LONGEST: u64 = 1 << 30;
 
@@ -43,21 +43,21 @@ impl Frozen {
         contents(MAGIC, &file).map_err(Error::io("read", &path))
     }
 
-    /// Keeps these bytes instead of those before; when it returns, they are on the disk. What was
-    /// kept before must not be needed any more: it is written over.
+    /// Keeps these bytes, in pieces, instead of those before; when it returns, they are on the disk.
+    /// What was kept before must not be needed any more: it is written over.
     ///
     /// # Errors
     /// [`Error::Io`]: either is kept, or nothing.
-    pub fn keep(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    pub fn keep<P: AsRef<[u8]>>(&mut self, pieces: &[P]) -> Result<(), Error> {
         // After a failure it is not written again.
         if let Some(file) = self.file.take() {
-            let written = write_over(&file, bytes).and_then(|()| file.sync_data());
+            let written = write(&file, MAGIC, pieces).and_then(|()| file.sync_data());
             written.map_err(Error::io("write", &self.path()))?;
             self.file = Some(file);
             return Ok(());
         }
         let (path, draft) = (self.path(), self.directory.join("frozen.tmp"));
-        let made = replace(&path, &draft, &whole(MAGIC, bytes));
+        let made = replace(&path, &draft, |file| write(file, MAGIC, pieces));
         self.file = Some(made.map_err(Error::io("write", &path))?);
         Ok(())
     }
@@ -67,24 +67,19 @@ impl Frozen {
     }
 }
 
-/// Many megabytes, which are not copied for that.
-fn write_over(file: &File, bytes: &[u8]) -> io::Result<()> {
-    file.write_all_at(&head(MAGIC, bytes), 0)?;
-    file.write_all_at(bytes, HEAD as u64)
-}
-
-/// Bytes with what is needed to know them again.
-pub(super) fn whole(magic: &[u8; 8], bytes: &[u8]) -> Vec<u8> {
-    let mut whole = head(magic, bytes);
-    whole.extend(bytes);
-    whole
-}
-
-fn head(magic: &[u8; 8], bytes: &[u8]) -> Vec<u8> {
+/// Writes bytes with what is needed to know them again. Many megabytes, which are not copied for that.
+pub(super) fn write<P: AsRef<[u8]>>(file: &File, magic: &[u8; 8], pieces: &[P]) -> io::Result<()> {
+    let length: usize = pieces.iter().map(|piece| piece.as_ref().len()).sum();
+    let sum = pieces.iter().fold(0, |sum, piece| crc32c::crc32c_append(sum, piece.as_ref()));
     let mut head = magic.to_vec();
-    head.extend((bytes.len() as u64).to_le_bytes());
-    head.extend(checksum(bytes).to_le_bytes());
-    head
+    head.extend((length as u64).to_le_bytes());
+    head.extend(checksum(length, sum).to_le_bytes());
+    let mut at = 0;
+    for piece in [&*head].into_iter().chain(pieces.iter().map(AsRef::as_ref)) {
+        file.write_all_at(piece, at)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
 }
 
 /// The bytes of such a file. `None`: it is not whole, or nothing.
@@ -105,16 +100,21 @@ pub(super) fn contents(magic: &[u8; 8], file: &File) -> io::Result<Option<Vec<u8
         return Ok(None);
     }
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-    let is_whole = read(&mut bytes, HEAD as u64)? && checksum(&bytes) == sum;
+    let is_whole =
+        read(&mut bytes, HEAD as u64)? && checksum(bytes.len(), crc32c::crc32c(&bytes)) == sum;
     Ok(is_whole.then_some(bytes))
 }
 
 /// Puts a file in the place of another, all of it or nothing, durably. Both names are of one folder.
-pub(super) fn replace(path: &Path, draft: &Path, whole: &[u8]) -> io::Result<File> {
+pub(super) fn replace(
+    path: &Path,
+    draft: &Path,
+    write: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let file = options.open(draft)?;
-    file.write_all_at(whole, 0)?;
+    write(&file)?;
     file.sync_all()?;
     std::fs::rename(draft, path)?;
     if let Some(folder) = path.parent() {
@@ -123,8 +123,8 @@ pub(super) fn replace(path: &Path, draft: &Path, whole: &[u8]) -> io::Result<Fil
     Ok(file)
 }
 
-fn checksum(bytes: &[u8]) -> u64 {
-    u64::from(crc32c::crc32c(&(bytes.len() as u64).to_le_bytes()) ^ crc32c::crc32c(bytes))
+fn checksum(length: usize, sum: u32) -> u64 {
+    u64::from(crc32c::crc32c(&(length as u64).to_le_bytes()) ^ sum)
 }
 
 #[cfg(test)]
@@ -139,12 +139,12 @@ mod tests {
         assert_eq!(load(), None);
         let mut frozen = Frozen::new(dir.path());
         for bytes in [&[7; 100][..], b"short", &[8; 5_000]] {
-            frozen.keep(bytes).unwrap();
+            frozen.keep(&[bytes]).unwrap();
             assert_eq!(load().as_deref(), Some(bytes));
         }
         // Broken off anywhere, over what was there before.
         let before = std::fs::read(&path).unwrap();
-        frozen.keep(&[9; 300]).unwrap();
+        frozen.keep(&[[9; 100], [9; 100], [9; 100]]).unwrap();
         let after = std::fs::read(&path).unwrap();
         for cut in 0..HEAD + 300 {
             std::fs::write(&path, [&after[..cut], &before[cut..]].concat()).unwrap();
@@ -157,7 +157,7 @@ mod tests {
         }
         std::fs::write(&path, &after[..40]).unwrap();
         assert_eq!(load(), None, "shorter than it says");
-        frozen.keep(&[]).unwrap();
+        frozen.keep::<Vec<u8>>(&[]).unwrap();
         assert_eq!(load(), None, "nothing");
     }
 
@@ -166,9 +166,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("later");
         let mut frozen = Frozen::new(&missing);
-        assert!(frozen.keep(b"one").is_err());
+        assert!(frozen.keep(&[b"one"]).is_err());
         std::fs::create_dir(&missing).unwrap();
-        frozen.keep(b"two").unwrap();
+        frozen.keep(&[b"t", b"w", b"o"]).unwrap();
         assert_eq!(Frozen::new(&missing).load().unwrap().as_deref(), Some(&b"two"[..]));
     }
 }

@@ -98,15 +98,16 @@ impl Parked {
         // Of its own: each part of the database has a thread.
         let path = self.path(place);
         let draft = path.with_extension("draft");
-        let whole = frozen::whole(MAGIC, bytes);
+        let length = (frozen::HEAD + bytes.len()) as u64;
         if !self.folder.is_dir() {
             make(&self.folder).map_err(Error::io("make", &self.folder))?;
         }
-        if !has_room(&self.folder, whole.len() as u64) {
+        if !has_room(&self.folder, length) {
             return Err(Full::Disk(self.folder.clone()).into());
         }
-        frozen::replace(&path, &draft, &whole).map_err(Error::io("write", &path))?;
-        Ok(size(whole.len() as u64))
+        let written = frozen::replace(&path, &draft, |file| frozen::write(file, MAGIC, &[bytes]));
+        written.map_err(Error::io("write", &path))?;
+        Ok(size(length))
     }
 
     /// What is parked there. `None`: it is damaged, and in quarantine now; or it is gone.

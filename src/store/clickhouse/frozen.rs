@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     super::{Cursor, Error, NewSession},
+    native::Block,
     parking::Parking,
 };
 
@@ -15,8 +16,8 @@ use super::{
 pub trait Freezer: Send {
     /// What was frozen last; none where that was not finished: then it was never tried.
     fn load(&mut self) -> Result<Option<Vec<u8>>, Error>;
-    /// Keeps these bytes in place of those before. When it returns, they are on the disk.
-    fn freeze(&mut self, bytes: &[u8]) -> Result<(), Error>;
+    /// Keeps these bytes, in pieces, in place of those before. When it returns, they are on the disk.
+    fn freeze(&mut self, pieces: &[Bytes]) -> Result<(), Error>;
     /// Where to park what one of several shards does not take; none: all wait for it.
     fn parking(&self) -> Option<Arc<dyn Parking>> {
         None
@@ -31,11 +32,11 @@ pub(super) struct Part {
     /// Whether the shard has said which of the event_ids it has, and those were left out.
     pub(super) asked: bool,
     /// The activities.
-    pub(super) activities: Bytes,
+    pub(super) activities: Block,
     /// The infos of sessions that may be new; blank: none.
-    pub(super) infos: Bytes,
+    pub(super) infos: Block,
     /// The event_ids; blank: none.
-    pub(super) events: Bytes,
+    pub(super) events: Block,
 }
 
 /// A batch that nothing can change any more.
@@ -61,11 +62,12 @@ impl Part {
         self.rows == 0 && self.infos.is_empty() && self.events.is_empty()
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        out.extend(self.rows.to_le_bytes());
-        out.push(u8::from(self.asked));
+    pub(super) fn encode(&self, out: &mut Out) {
+        out.bytes.extend(self.rows.to_le_bytes());
+        out.bytes.push(u8::from(self.asked));
         for block in [&self.activities, &self.infos, &self.events] {
-            bytes(out, block);
+            out.bytes.extend((block.len() as u64).to_le_bytes());
+            out.pieces(block.pieces());
         }
     }
 
@@ -74,7 +76,7 @@ impl Part {
         // The first version asked always.
         let asked = version < 2 || data.array()? != [0];
         let [activities, infos, events] =
-            [data.block()?, data.block()?, data.block()?].map(Bytes::copy_from_slice);
+            [data.block()?, data.block()?, data.block()?].map(|bytes| Block::from(bytes.to_vec()));
         Ok(Part { rows, asked, activities, infos, events })
     }
 }
@@ -82,10 +84,35 @@ impl Part {
 /// The version of the format.
 pub(super) const VERSION: u32 = 2;
 
+/// Bytes to be written: what is long stays in pieces of its own.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    pieces: Vec<Bytes>,
+    /// What comes after them.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Out {
+    fn pieces(&mut self, pieces: &[Bytes]) {
+        self.pieces.push(std::mem::take(&mut self.bytes).into());
+        self.pieces.extend_from_slice(pieces);
+    }
+
+    pub(super) fn finish(mut self) -> Vec<Bytes> {
+        self.pieces(&[]);
+        self.pieces
+    }
+}
+
 impl Frozen {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let size: usize = self.parts.iter().map(|part| part.activities.len() + 65_536).sum();
-        let mut out = Vec::with_capacity(size);
+    pub(super) fn encode(&self) -> Vec<Bytes> {
+        let mut out = Out::default();
+        self.encode_to(&mut out);
+        out.finish()
+    }
+
+    pub(super) fn encode_to(&self, all: &mut Out) {
+        let out = &mut all.bytes;
         out.extend(VERSION.to_le_bytes());
         let Cursor { spool, segment, position } = self.cursor;
         for id in [self.batch, spool, segment] {
@@ -96,15 +123,14 @@ impl Frozen {
         out.extend(self.last_id.to_le_bytes());
         out.extend((self.sessions.len() as u64).to_le_bytes());
         for session in &self.sessions {
-            bytes(&mut out, session.key.as_bytes());
-            bytes(&mut out, session.data.as_bytes());
+            bytes(out, session.key.as_bytes());
+            bytes(out, session.data.as_bytes());
             out.extend(session.expires.to_le_bytes());
         }
         out.extend((self.parts.len() as u64).to_le_bytes());
         for part in &self.parts {
-            part.encode(&mut out);
+            part.encode(all);
         }
-        out
     }
 
     /// Reads what [`Frozen::encode`] wrote.
@@ -194,7 +220,7 @@ mod tests {
             rows,
             asked: rows == 0,
             activities: vec![1, 2, 3].into(),
-            infos: Bytes::new(),
+            infos: Block::default(),
             events: vec![rows as u8; 20].into(),
         };
         let session = NewSession { key: "k".into(), data: "ü".into(), expires: -1 };
@@ -206,7 +232,7 @@ mod tests {
             sessions: vec![session; 2],
             parts: vec![part(1), part(0)],
         };
-        let bytes = frozen.encode();
+        let bytes = frozen.encode().concat();
         assert_eq!(Frozen::decode(&bytes), Ok(frozen));
         for length in 0..bytes.len() {
             assert!(Frozen::decode(&bytes[..length]).is_err(), "{length}");

@@ -28,7 +28,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
-use super::{super::Error, address::Address};
+use super::{super::Error, address::Address, native::Block};
 
 /// For a connection to come about.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -99,21 +99,22 @@ impl Ask {
     }
 
     /// With a block as the body of an `INSERT`.
-    pub(super) fn block(mut self, block: Bytes) -> Ask {
-        self.body = Pieces([block].into());
+    pub(super) fn block(mut self, block: &Block) -> Ask {
+        self.body = Pieces(block.pieces().iter().cloned().collect());
         self
     }
 
     /// With a block that the query reads as a table. The boundary is made anew each time, so that
     /// nobody can put it into an activity.
-    pub(super) fn table(mut self, name: &'static str, block: Bytes) -> Ask {
+    pub(super) fn table(mut self, name: &'static str, block: &Block) -> Ask {
         let boundary = Uuid::new_v4().simple().to_string();
         let head = format!(
             "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"; \
              filename=\"{name}\"\r\nContent-Type: application/octet-stream\r\n\r\n"
         );
         let foot = format!("\r\n--{boundary}--\r\n");
-        self.body = Pieces([head.into(), block, foot.into()].into());
+        let block = block.pieces().iter().cloned();
+        self.body = Pieces([head.into()].into_iter().chain(block).chain([foot.into()]).collect());
         self.boundary = Some(boundary);
         self
     }

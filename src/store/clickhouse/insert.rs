@@ -57,9 +57,9 @@ impl Replica {
         let ask = match talents.guard {
             Guard::Token => Ask::query(format!("INSERT INTO {table} ({columns}) FORMAT Native"))
                 .with("insert_deduplication_token", stamp.batch.to_string())
-                .block(part.activities.clone()),
+                .block(&part.activities),
             Guard::Hash => Ask::query(format!("INSERT INTO {table} ({columns}) FORMAT Native"))
-                .block(part.activities.clone()),
+                .block(&part.activities),
             Guard::Condition => conditional(table, part, stamp, staged.as_deref()),
         };
         self.link.ask(settings(ask, &talents)).await?;
@@ -85,7 +85,7 @@ async fn before(
     ] {
         if !block.is_empty() {
             let sql = format!("INSERT INTO {table} ({}) FORMAT Native", names(columns));
-            link.ask(settings(Ask::query(sql), talents).block(block.clone())).await?;
+            link.ask(settings(Ask::query(sql), talents).block(block)).await?;
         }
     }
     Ok(())
@@ -101,7 +101,7 @@ async fn stage(link: &mut Link, part: &Part, talents: &Talents) -> Option<String
         link.ask(make).await?;
         let sql = format!("INSERT INTO {STAGE} ({}) FORMAT Native", names(&ACTIVITY));
         let fill = settings(in_session(Ask::query(sql), &session), talents);
-        link.ask(fill.block(part.activities.clone())).await
+        link.ask(fill.block(&part.activities)).await
     };
     match made.await {
         Ok(_) => Some(session),
@@ -133,7 +133,7 @@ fn conditional(table: &str, part: &Part, stamp: Stamp, session: Option<&str>) ->
         return insert("frozen", &is_new)
             .with("frozen_structure", structure(&ACTIVITY))
             .with("frozen_format", "Native")
-            .table("frozen", part.activities.clone());
+            .table("frozen", &part.activities);
     };
     let whole = format!("throwIf((SELECT count() FROM {STAGE}) != {rows}) = 0");
     in_session(insert(STAGE, &format!("{is_new} AND {whole}")), session)

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use jiff::civil::DateTime;
 use tokio::runtime::Runtime;
@@ -17,7 +18,7 @@ use super::{
         rows::check_properties,
     },
     address::Address,
-    frozen::{Freezer, Frozen, Part},
+    frozen::{Freezer, Frozen, Out, Part},
     number::{self, COUNT_BITS, Numbers, SPOOL_BITS},
     rows::{Blocks, Row, Stamp},
     runtime,
@@ -140,7 +141,7 @@ impl ClickHouseMover {
 
     /// The rows whose `event_id` is neither stored nor that of an earlier one.
     fn fresh<'a>(&mut self, rows: &'a [StoredActivity]) -> Result<Vec<&'a StoredActivity>, Error> {
-        let wanted: HashSet<Uuid> = rows.iter().filter_map(|row| row.event_id).collect();
+        let wanted: Vec<Uuid> = rows.iter().filter_map(|row| row.event_id).collect();
         let mut known = HashSet::new();
         if !wanted.is_empty() {
             let asked = self.shards.iter_mut().map(|shard| shard.known(&wanted));
@@ -304,15 +305,17 @@ impl Mover for ClickHouseMover {
 }
 
 /// A batch and the cursors that are set with it, as bytes.
-fn freeze(set: &[Cursor], frozen: &Frozen) -> Vec<u8> {
-    let mut bytes = (set.len() as u64).to_le_bytes().to_vec();
+fn freeze(set: &[Cursor], frozen: &Frozen) -> Vec<Bytes> {
+    let mut out = Out::default();
+    let bytes = &mut out.bytes;
+    bytes.extend((set.len() as u64).to_le_bytes());
     for cursor in set {
         bytes.extend(cursor.spool.as_bytes());
         bytes.extend(cursor.segment.as_bytes());
         bytes.extend(cursor.position.to_le_bytes());
     }
-    bytes.extend(frozen.encode());
-    bytes
+    frozen.encode_to(&mut out);
+    out.finish()
 }
 
 /// Reads what [`freeze`] wrote.
@@ -347,7 +350,7 @@ mod tests {
             sessions: Vec::new(),
             parts: Vec::new(),
         };
-        let bytes = freeze(&[cursor, cursor], &frozen);
+        let bytes = freeze(&[cursor, cursor], &frozen).concat();
         assert_eq!(thaw(&bytes), Ok((vec![cursor, cursor], frozen)));
         for length in 0..bytes.len() {
             assert!(thaw(&bytes[..length]).is_err(), "{length}");

@@ -4,9 +4,52 @@
 //! short is refused by every version. Of `RowBinary` that breaks off behind a row, 18.16 stores
 //! the rows that came, and says that all is well.
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::super::Error;
+
+/// A block in the pieces in which it was made: many megabytes, which are copied nowhere on their way to
+/// the disk and the server. Nothing in it: no rows.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Block(Vec<Bytes>);
+
+impl Block {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+
+    pub(super) fn pieces(&self) -> &[Bytes] {
+        &self.0
+    }
+
+    /// In one piece.
+    fn whole(&self) -> Bytes {
+        match &*self.0 {
+            [piece] => piece.clone(),
+            pieces => pieces.concat().into(),
+        }
+    }
+}
+
+impl From<Vec<u8>> for Block {
+    fn from(bytes: Vec<u8>) -> Block {
+        Block(if bytes.is_empty() { Vec::new() } else { vec![bytes.into()] })
+    }
+}
+
+/// However they are cut.
+impl PartialEq for Block {
+    fn eq(&self, other: &Block) -> bool {
+        self.whole() == other.whole()
+    }
+}
+
+impl Eq for Block {}
 
 /// A column of a block: its bytes grow row by row.
 #[derive(Debug, Clone)]
@@ -19,6 +62,16 @@ pub(super) struct Column {
 impl Column {
     pub(super) fn new(name: &'static str, kind: &'static str) -> Column {
         Column { name, kind, bytes: Vec::new() }
+    }
+
+    /// So many bytes.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Has room for so many.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve_exact(bytes);
     }
 
     pub(super) fn i64(&mut self, value: i64) {
@@ -45,19 +98,19 @@ impl Column {
     }
 }
 
-/// The columns as one block. Each is freed as soon as it is copied.
-pub(super) fn block(rows: usize, columns: impl IntoIterator<Item = Column>) -> Vec<u8> {
+/// The columns as one block.
+pub(super) fn block(rows: usize, columns: impl IntoIterator<Item = Column>) -> Block {
     let columns: Vec<Column> = columns.into_iter().collect();
-    let size: usize = columns.iter().map(|column| column.bytes.len() + 64).sum();
-    let mut bytes = Vec::with_capacity(size);
-    number(&mut bytes, columns.len() as u64);
-    number(&mut bytes, rows as u64);
+    let mut head = Vec::new();
+    number(&mut head, columns.len() as u64);
+    number(&mut head, rows as u64);
+    let mut pieces = Vec::with_capacity(2 * columns.len());
     for column in columns {
-        text(&mut bytes, column.name.as_bytes());
-        text(&mut bytes, column.kind.as_bytes());
-        bytes.extend_from_slice(&column.bytes);
+        text(&mut head, column.name.as_bytes());
+        text(&mut head, column.kind.as_bytes());
+        pieces.extend([std::mem::take(&mut head).into(), column.bytes.into()]);
     }
-    bytes
+    Block(pieces)
 }
 
 /// A column of a block that is read again: a slice for each row.
@@ -96,19 +149,21 @@ fn columns(block: &[u8]) -> Result<Vec<Cells<'_>>, Error> {
 }
 
 /// A column of UUIDs of a block.
-pub(super) fn uuids(block: &[u8], name: &str) -> Result<Vec<Uuid>, Error> {
-    let columns = columns(block)?;
+pub(super) fn uuids(block: &Block, name: &str) -> Result<Vec<Uuid>, Error> {
+    let whole = block.whole();
+    let columns = columns(&whole)?;
     let cells = columns.into_iter().find(|column| column.name == name);
     let cells = cells.map(|column| column.cells).unwrap_or_default();
     cells.into_iter().map(|cell| Rows(cell).uuid()).collect()
 }
 
 /// The rows of a block that are to be kept; nothing where there are none.
-pub(super) fn only(block: &[u8], keep: &[bool]) -> Result<Vec<u8>, Error> {
-    let (columns, rows) = (columns(block)?, keep.iter().filter(|keep| **keep).count());
-    let mut bytes = Vec::with_capacity(block.len());
+pub(super) fn only(block: &Block, keep: &[bool]) -> Result<Block, Error> {
+    let whole = block.whole();
+    let (columns, rows) = (columns(&whole)?, keep.iter().filter(|keep| **keep).count());
+    let mut bytes = Vec::with_capacity(whole.len());
     if rows == 0 {
-        return Ok(bytes);
+        return Ok(Block::default());
     }
     number(&mut bytes, columns.len() as u64);
     number(&mut bytes, rows as u64);
@@ -119,7 +174,7 @@ pub(super) fn only(block: &[u8], keep: &[bool]) -> Result<Vec<u8>, Error> {
             if kind == "String" { text(&mut bytes, cell) } else { bytes.extend(cell) }
         }
     }
-    Ok(bytes)
+    Ok(bytes.into())
 }
 
 /// With its length before it.
@@ -218,7 +273,8 @@ mod tests {
         let mut want = b"\x02\x02\x02id\x05Int64\x01\0\0\0\0\0\0\0".to_vec();
         want.extend(b"\xff\xff\xff\xff\xff\xff\xff\xff\x04path\x06String\x01/\xc8\x01");
         want.extend(long.as_bytes());
-        assert_eq!(bytes, want);
+        assert_eq!(bytes.whole(), want);
+        assert_eq!((bytes.len(), bytes.pieces().len()), (want.len(), 4));
     }
 
     #[test]

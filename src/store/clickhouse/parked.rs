@@ -3,7 +3,7 @@
 //! has it. Knows no batches: only what is cut from them.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -267,7 +267,7 @@ impl Worker {
         // What an earlier process was about to try may have come through.
         let mut tried = true;
         if !parcel.part.asked {
-            let wanted: HashSet<Uuid> = parcel.events()?.into_iter().collect();
+            let wanted = parcel.events()?;
             let known =
                 if wanted.is_empty() { Vec::new() } else { shard.known_surely(&wanted).await? };
             parcel = parcel.asked(&known.into_iter().collect())?;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     super::Error,
-    frozen::{Part, Reader, VERSION},
+    frozen::{Out, Part, Reader, VERSION},
     native,
     rows::Stamp,
 };
@@ -48,13 +48,13 @@ pub(super) struct Parcel {
 impl Parcel {
     pub(super) fn encode(&self) -> Vec<u8> {
         let Parcel { shards, stamp, part } = self;
-        let mut out = Vec::with_capacity(part.activities.len() + part.infos.len() + 65_536);
-        out.extend(VERSION.to_le_bytes());
-        out.extend(shards.to_le_bytes());
-        out.extend(stamp.batch.as_bytes());
-        out.extend(stamp.stored_at.to_le_bytes());
+        let mut out = Out::default();
+        out.bytes.extend(VERSION.to_le_bytes());
+        out.bytes.extend(shards.to_le_bytes());
+        out.bytes.extend(stamp.batch.as_bytes());
+        out.bytes.extend(stamp.stored_at.to_le_bytes());
         part.encode(&mut out);
-        out
+        out.finish().concat()
     }
 
     /// Reads what [`Parcel::encode`] wrote, for so many shards.
@@ -85,7 +85,7 @@ impl Parcel {
             let ids = native::uuids(&self.part.activities, "event_id")?;
             let keep: Vec<bool> = ids.iter().map(|id| id.is_nil() || !known.contains(id)).collect();
             let rows = keep.iter().filter(|keep| **keep).count();
-            self.part.activities = native::only(&self.part.activities, &keep)?.into();
+            self.part.activities = native::only(&self.part.activities, &keep)?;
             self.part.rows = u32::try_from(rows).unwrap_or(u32::MAX);
         }
         self.part.asked = true;

@@ -1,7 +1,8 @@
 //! The last event_ids that were frozen: what a shard that is away cannot be asked.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
+use foldhash::HashSet;
 use uuid::Uuid;
 
 /// So many are remembered.

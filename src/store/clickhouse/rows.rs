@@ -1,16 +1,13 @@
 //! Activities as blocks, one for each shard. Everything that a store may refuse is refused here,
 //! before the batch is frozen: nothing later can be a row's fault.
 
-use std::collections::HashSet;
-
-use bytes::Bytes;
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use super::{
     super::{Error, Moments},
     frozen::Part,
-    native::{Column, block},
+    native::{Block, Column, block},
 };
 use crate::activity::{Activity, Micros, Session, SessionState};
 
@@ -67,11 +64,14 @@ pub(super) struct Stamp {
 /// Which shard an activity belongs to: that of its visitor, so that a visitor's history lies
 /// together; without one, that of its address. This must never change.
 pub(super) fn shard(activity: &Activity, shards: usize) -> usize {
+    if shards < 2 {
+        return 0;
+    }
     let hash = match &activity.session {
         Some(session) => crc32c::crc32c(visitor(session).as_bytes()),
         None => crc32c::crc32c(activity.address.to_string().as_bytes()),
     };
-    hash as usize % shards.max(1)
+    hash as usize % shards
 }
 
 fn visitor(session: &Session) -> &str {
@@ -136,10 +136,26 @@ pub(super) struct Blocks {
     events: Table<2>,
 }
 
+/// How large the columns of activities and event_ids were.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sizes([usize; 16], [usize; 2]);
+
 impl Blocks {
     pub(super) fn new() -> Blocks {
         let (activities, infos) = (Table::new(ACTIVITY), Table::new(SESSIONINFO));
         Blocks { activities, infos, events: Table::new(EVENT) }
+    }
+
+    /// With room for as much and a little more: columns of many megabytes that grow are copied.
+    pub(super) fn with_room(Sizes(activities, events): &Sizes) -> Blocks {
+        let mut blocks = Blocks::new();
+        blocks.activities.reserve(activities);
+        blocks.events.reserve(events);
+        blocks
+    }
+
+    pub(super) fn sizes(&self) -> Sizes {
+        Sizes(self.activities.sizes(), self.events.sizes())
     }
 
     /// Adds an activity, under this number.
@@ -226,8 +242,9 @@ fn day_of(at: Micros) -> u16 {
 }
 
 /// UUIDs as a block of one column, to look for.
-pub(super) fn ids(ids: &HashSet<Uuid>) -> Vec<u8> {
+pub(super) fn ids(ids: &[Uuid]) -> Block {
     let mut column = Column::new("event_id", "UUID");
+    column.reserve(ids.len() * size_of::<Uuid>());
     ids.iter().for_each(|id| column.uuid(*id));
     block(ids.len(), [column])
 }
@@ -243,13 +260,23 @@ impl<const N: usize> Table<N> {
         Table { rows: 0, columns: columns.map(|(name, kind)| Column::new(name, kind)) }
     }
 
+    fn reserve(&mut self, sizes: &[usize; N]) {
+        for (column, size) in self.columns.iter_mut().zip(sizes) {
+            column.reserve(size + size / 16);
+        }
+    }
+
+    fn sizes(&self) -> [usize; N] {
+        self.columns.each_ref().map(Column::len)
+    }
+
     fn row(&mut self) -> &mut [Column; N] {
         self.rows += 1;
         &mut self.columns
     }
 
     /// As bytes; nothing where there are no rows.
-    fn finish(self) -> Bytes {
-        if self.rows == 0 { Bytes::new() } else { block(self.rows as usize, self.columns).into() }
+    fn finish(self) -> Block {
+        if self.rows == 0 { Block::default() } else { block(self.rows as usize, self.columns) }
     }
 }

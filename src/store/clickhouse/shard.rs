@@ -3,9 +3,8 @@
 //! A block is tried again until a server says that it has it, also when an earlier try may have
 //! come through. How the server knows it again depends on what it can ([`super::insert`]).
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
-use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{
@@ -99,36 +98,29 @@ impl Shard {
     }
 
     /// Which of these event_ids it has.
-    pub(super) async fn known(&mut self, wanted: &HashSet<Uuid>) -> Result<Vec<Uuid>, Error> {
+    pub(super) async fn known(&mut self, wanted: &[Uuid]) -> Result<Vec<Uuid>, Error> {
         self.ask_known(wanted, false).await
     }
 
     /// The same of a replica that has fetched all from the others, which may take long after they were
     /// away.
-    pub(super) async fn known_surely(
-        &mut self,
-        wanted: &HashSet<Uuid>,
-    ) -> Result<Vec<Uuid>, Error> {
+    pub(super) async fn known_surely(&mut self, wanted: &[Uuid]) -> Result<Vec<Uuid>, Error> {
         self.ask_known(wanted, true).await
     }
 
-    async fn ask_known(
-        &mut self,
-        wanted: &HashSet<Uuid>,
-        surely: bool,
-    ) -> Result<Vec<Uuid>, Error> {
+    async fn ask_known(&mut self, wanted: &[Uuid], surely: bool) -> Result<Vec<Uuid>, Error> {
         let sql = format!(
             "SELECT DISTINCT event_id FROM {} WHERE event_id IN (SELECT event_id FROM wanted) \
              FORMAT RowBinary",
             self.tables.event
         );
-        let block = Bytes::from(ids(wanted));
+        let block = ids(wanted);
         let mut failed = None;
         for _ in 0..self.replicas.len() {
             let ask = Ask::query(&sql)
                 .with("wanted_structure", "event_id UUID")
                 .with("wanted_format", "Native")
-                .table("wanted", block.clone());
+                .table("wanted", &block);
             let (patience, event, activity) =
                 (self.patience, self.tables.event.clone(), self.tables.activity.clone());
             let replica = self.replica()?;

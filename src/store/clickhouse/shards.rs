@@ -2,11 +2,11 @@
 //! when it is away, so that the others go on. Knows no site's database and no cursor.
 
 use std::{
-    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use foldhash::{HashSet, HashSetExt};
 use futures_util::future::join_all;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -227,17 +227,17 @@ impl Asker {
     }
 }
 
-/// The event_ids that each shard is to be asked for.
-fn wanted(activities: &[Activity], shards: usize) -> Vec<HashSet<Uuid>> {
-    let mut wanted: Vec<HashSet<Uuid>> = vec![HashSet::new(); shards];
-    let mut elsewhere = HashSet::new();
+/// The event_ids that each shard is to be asked for; some of them more than once.
+fn wanted(activities: &[Activity], shards: usize) -> Vec<Vec<Uuid>> {
+    let mut wanted = vec![Vec::with_capacity(activities.len() / shards.max(1)); shards];
+    let mut elsewhere = Vec::new();
     for activity in activities {
         let Some(id) = activity.event_id else { continue };
         if let Some(wanted) = wanted.get_mut(rows::shard(activity, shards)) {
-            wanted.insert(id);
+            wanted.push(id);
         }
         if shards > 1 && rows::is_newcomer(activity) {
-            elsewhere.insert(id);
+            elsewhere.push(id);
         }
     }
     for wanted in &mut wanted {

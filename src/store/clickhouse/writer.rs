@@ -10,10 +10,12 @@
 //! there is one frozen batch at most, and what fails is the fault of one batch.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     time::{Duration, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
+use foldhash::{HashSet, HashSetExt};
 use uuid::Uuid;
 
 use super::{
@@ -23,7 +25,7 @@ use super::{
     giver::{Giver, Takers},
     native,
     number::{self, Numbers},
-    rows::{self, Blocks, Stamp},
+    rows::{self, Blocks, Sizes, Stamp},
     shards::{Asker, Known, Pending, Shards},
 };
 use crate::activity::Activity;
@@ -47,7 +49,8 @@ pub(super) struct Writer {
     thawed: bool,
     /// Where the spool is stored to once what is frozen is through.
     frozen_to: Option<Cursor>,
-    /// The event_ids of what was frozen last: no server may know them yet.
+    /// The event_ids of what was frozen last: no server may know them yet. Others that are stored may be
+    /// among them.
     frozen_events: HashSet<Uuid>,
     /// The site's cursors, of the spools that were asked for.
     positions: HashMap<Uuid, HashMap<Uuid, u64>>,
@@ -56,14 +59,27 @@ pub(super) struct Writer {
     last_id: i64,
     /// Sessions whose info was written, or frozen. Emptied when full.
     sessions: HashSet<String>,
+    /// How large the columns of the last batch were.
+    sizes: Sizes,
 }
 
 /// A batch that is to be frozen.
 struct Ready<'a> {
     frozen: Frozen,
     /// As it is written to the disk.
-    bytes: Vec<u8>,
-    fresh: Vec<&'a Activity>,
+    bytes: Vec<Bytes>,
+    fresh: Fresh<'a>,
+    /// Sessions whose info is in it.
+    sessions: Vec<String>,
+}
+
+/// What of a batch is new.
+struct Fresh<'a> {
+    activities: Vec<&'a Activity>,
+    /// The event_ids of them all, and those that are stored already.
+    events: HashSet<Uuid>,
+    /// The shards that said what they have.
+    asked: Vec<bool>,
 }
 
 impl Writer {
@@ -88,6 +104,7 @@ impl Writer {
             numbers: HashMap::new(),
             last_id: 0,
             sessions: HashSet::new(),
+            sizes: Sizes::default(),
         }
     }
 
@@ -167,44 +184,43 @@ impl Writer {
         }
         let ready = self.make(batch)?;
         let takers = self.before()?;
-        if ready.fresh.is_empty() {
+        if ready.fresh.activities.is_empty() {
             takers.site.write(&Batch { activities: &[], ..*batch })?;
             move_to(&mut self.positions, batch.cursor);
             return Ok(0);
         }
         self.freezer.freeze(&ready.bytes)?;
-        let count = ready.fresh.len() as u64;
+        let count = ready.fresh.activities.len() as u64;
         self.give(ready)?;
         Ok(count)
     }
 
     /// The activities that are to be stored: of those with the same `event_id` the first, and none
-    /// that is stored or frozen already; and which shards said so.
-    fn fresh<'a>(
-        &mut self,
-        activities: &'a [Activity],
-    ) -> Result<(Vec<&'a Activity>, Vec<bool>), Error> {
-        let asked = match &mut self.asker {
+    /// that is stored or frozen already.
+    fn fresh<'a>(&mut self, activities: &'a [Activity]) -> Result<Fresh<'a>, Error> {
+        let known = match &mut self.asker {
             Some(asker) if self.giver.is_busy() && self.giver.parked() == 0 => {
-                let asked = asker.known(activities);
-                if asked.is_err() {
+                let known = asker.known(activities);
+                if known.is_err() {
                     // The next attempt finds none under way, and asks those who know what to do then.
                     self.before()?;
                 }
-                asked
+                known
             }
             _ => self.before()?.shards.known(activities),
         };
-        let Known { mut ids, asked } = asked?;
+        let Known { ids: mut events, asked } = known?;
         let frozen = &self.frozen_events;
+        events.reserve(activities.len());
         let mut is_fresh =
-            |id: Option<Uuid>| id.is_none_or(|id| !frozen.contains(&id) && ids.insert(id));
-        Ok((activities.iter().filter(|it| is_fresh(it.event_id)).collect(), asked))
+            |id: Option<Uuid>| id.is_none_or(|id| !frozen.contains(&id) && events.insert(id));
+        let fresh = activities.iter().filter(|it| is_fresh(it.event_id)).collect();
+        Ok(Fresh { activities: fresh, events, asked })
     }
 
     /// Cuts up, numbers and encodes what of a batch is new.
     fn make<'a>(&mut self, batch: &Batch<'a>) -> Result<Ready<'a>, Error> {
-        let (fresh, asked) = self.fresh(batch.activities)?;
+        let fresh = self.fresh(batch.activities)?;
         let spool = batch.cursor.spool;
         if !self.numbers.contains_key(&spool) {
             let number = number::of_spool(&mut *self.before()?.site, spool)?;
@@ -213,53 +229,54 @@ impl Writer {
         let now = UNIX_EPOCH.elapsed().map_or(0, |time| time.as_millis());
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         let numbers = self.numbers.get_mut(&spool);
-        let ids = numbers.map(|numbers| numbers.take(fresh.len(), now)).unwrap_or_default();
+        let ids =
+            numbers.map(|numbers| numbers.take(fresh.activities.len(), now)).unwrap_or_default();
         self.last_id = ids.last().copied().unwrap_or(self.last_id);
         let stored_at = number::second_of(ids.first().copied().unwrap_or_default());
         let stamp = Stamp { batch: Uuid::new_v4(), stored_at };
-        let mut blocks: Vec<Blocks> = (0..self.shards).map(|_| Blocks::new()).collect();
-        let mut met = HashSet::new();
-        for (activity, id) in fresh.iter().zip(ids) {
+        let mut blocks: Vec<Blocks> =
+            (0..self.shards).map(|_| Blocks::with_room(&self.sizes)).collect();
+        let mut sessions: HashSet<&String> = HashSet::new();
+        for (activity, id) in fresh.activities.iter().zip(ids) {
             let shard = rows::shard(activity, blocks.len());
             let Some(block) = blocks.get_mut(shard) else { continue };
             block.push(activity, id, stamp);
             if let Some(session) = &activity.session
                 && !self.sessions.contains(&session.key)
-                && met.insert(&session.key)
+                && sessions.insert(&session.key)
             {
                 block.info(session, activity);
             }
         }
-        let parts = blocks.into_iter().zip(asked);
+        if let Some(block) = blocks.first() {
+            self.sizes = block.sizes();
+        }
+        let parts = blocks.into_iter().zip(&fresh.asked);
         let frozen = Frozen {
             batch: stamp.batch,
             stored_at,
             last_id: self.last_id,
             cursor: batch.cursor,
             sessions: batch.sessions.to_vec(),
-            parts: parts.map(|(block, asked)| Part { asked, ..block.finish() }).collect(),
+            parts: parts.map(|(block, asked)| Part { asked: *asked, ..block.finish() }).collect(),
         };
-        let bytes = frozen.encode();
-        Ok(Ready { frozen, bytes, fresh })
+        let (bytes, sessions) = (frozen.encode(), sessions.into_iter().cloned().collect());
+        Ok(Ready { frozen, bytes, fresh, sessions })
     }
 
     /// What is frozen now will be stored, whatever happens.
-    fn give(&mut self, Ready { frozen, fresh, .. }: Ready<'_>) -> Result<(), Error> {
+    fn give(&mut self, Ready { frozen, fresh, sessions, .. }: Ready<'_>) -> Result<(), Error> {
         let takers = self.giver.settle(self.turn)?;
         let done = frozen.parts.iter().map(|part| part.asked && part.is_empty()).collect();
         let cursor = frozen.cursor;
         takers.pending = Some(Pending { frozen, done, kept: Vec::new(), tried: false });
+        takers.shards.remember(fresh.activities.iter().filter_map(|activity| activity.event_id));
         self.frozen_to = Some(cursor);
-        self.frozen_events = fresh.iter().filter_map(|activity| activity.event_id).collect();
-        takers.shards.remember(self.frozen_events.iter().copied());
+        self.frozen_events = fresh.events;
         if self.sessions.len() > KNOWN_SESSIONS {
             self.sessions.clear();
         }
-        for session in fresh.iter().filter_map(|activity| activity.session.as_ref()) {
-            if !self.sessions.contains(&session.key) {
-                self.sessions.insert(session.key.clone());
-            }
-        }
+        self.sessions.extend(sessions);
         self.giver.begin();
         Ok(())
     }

@@ -8,6 +8,8 @@ use std::{
     time::UNIX_EPOCH,
 };
 
+use bytes::Bytes;
+
 use super::{
     super::conformance,
     http::{Ask, Link},
@@ -24,8 +26,8 @@ impl Freezer for Memory {
         Ok(self.0.lock().unwrap().clone())
     }
 
-    fn freeze(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        *self.0.lock().unwrap() = (!bytes.is_empty()).then(|| bytes.to_vec());
+    fn freeze(&mut self, pieces: &[Bytes]) -> Result<(), Error> {
+        *self.0.lock().unwrap() = (!pieces.is_empty()).then(|| pieces.concat());
         Ok(())
     }
 }
