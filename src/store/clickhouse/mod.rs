@@ -19,6 +19,7 @@ mod insert;
 mod moving;
 mod native;
 mod number;
+mod order;
 mod parked;
 mod parking;
 mod recent;

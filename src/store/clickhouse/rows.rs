@@ -8,6 +8,7 @@ use super::{
     super::{Error, Moments},
     frozen::Part,
     native::{Block, Column, block},
+    order,
 };
 use crate::activity::{Activity, Micros, Session, SessionState};
 
@@ -74,7 +75,7 @@ pub(super) fn shard(activity: &Activity, shards: usize) -> usize {
     hash as usize % shards
 }
 
-fn visitor(session: &Session) -> &str {
+pub(super) fn visitor(session: &Session) -> &str {
     session.visitor.as_deref().unwrap_or(&session.key)
 }
 
@@ -133,29 +134,29 @@ impl Row<'_> {
 pub(super) struct Blocks {
     activities: Table<16>,
     infos: Table<5>,
-    events: Table<2>,
+    /// The event_ids, and the day on which all of them are stored.
+    events: (Vec<Uuid>, u16),
 }
 
-/// How large the columns of activities and event_ids were.
+/// How large the columns of activities were.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Sizes([usize; 16], [usize; 2]);
+pub(super) struct Sizes([usize; 16]);
 
 impl Blocks {
     pub(super) fn new() -> Blocks {
         let (activities, infos) = (Table::new(ACTIVITY), Table::new(SESSIONINFO));
-        Blocks { activities, infos, events: Table::new(EVENT) }
+        Blocks { activities, infos, events: (Vec::new(), 0) }
     }
 
     /// With room for as much and a little more: columns of many megabytes that grow are copied.
-    pub(super) fn with_room(Sizes(activities, events): &Sizes) -> Blocks {
+    pub(super) fn with_room(Sizes(activities): &Sizes) -> Blocks {
         let mut blocks = Blocks::new();
         blocks.activities.reserve(activities);
-        blocks.events.reserve(events);
         blocks
     }
 
     pub(super) fn sizes(&self) -> Sizes {
-        Sizes(self.activities.sizes(), self.events.sizes())
+        Sizes(self.activities.sizes())
     }
 
     /// Adds an activity, under this number.
@@ -200,9 +201,8 @@ impl Blocks {
         properties.text(row.properties);
         agent.text(row.user_agent);
         if let Some(id) = row.event_id {
-            let [event_id, day] = self.events.row();
-            event_id.uuid(id);
-            day.u16(day_of(Micros::from(stamp.stored_at) * 1_000_000));
+            self.events.0.push(id);
+            self.events.1 = day_of(Micros::from(stamp.stored_at) * 1_000_000);
         }
     }
 
@@ -229,24 +229,37 @@ impl Blocks {
             asked: false,
             activities: self.activities.finish(),
             infos: self.infos.finish(),
-            events: self.events.finish(),
+            events: events(self.events),
         }
     }
 }
 
 /// Days since 1970, as far as 18.16 knows them; dates before and after count as the first and the
 /// last.
-fn day_of(at: Micros) -> u16 {
+pub(super) fn day_of(at: Micros) -> u16 {
     const LAST: Micros = 49_709; // 2106-02-06
     u16::try_from(at.div_euclid(DAY).clamp(0, LAST)).unwrap_or(0)
 }
 
 /// UUIDs as a block of one column, to look for.
 pub(super) fn ids(ids: &[Uuid]) -> Block {
+    let mut ids = ids.to_vec();
+    order::events(&mut ids);
     let mut column = Column::new("event_id", "UUID");
     column.reserve(ids.len() * size_of::<Uuid>());
     ids.iter().for_each(|id| column.uuid(*id));
     block(ids.len(), [column])
+}
+
+fn events((mut ids, day): (Vec<Uuid>, u16)) -> Block {
+    order::events(&mut ids);
+    let mut table = Table::new(EVENT);
+    for id in ids {
+        let [event_id, stored] = table.row();
+        event_id.uuid(id);
+        stored.u16(day);
+    }
+    table.finish()
 }
 
 #[derive(Debug)]

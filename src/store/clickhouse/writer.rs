@@ -25,10 +25,11 @@ use super::{
     giver::{Giver, Takers},
     native,
     number::{self, Numbers},
+    order,
     rows::{self, Blocks, Sizes, Stamp},
     shards::{Asker, Known, Pending, Shards},
 };
-use crate::activity::Activity;
+use crate::activity::{Activity, Session};
 
 /// How many sessions to remember as written.
 const KNOWN_SESSIONS: usize = 65_536;
@@ -236,16 +237,15 @@ impl Writer {
         let stamp = Stamp { batch: Uuid::new_v4(), stored_at };
         let mut blocks: Vec<Blocks> =
             (0..self.shards).map(|_| Blocks::with_room(&self.sizes)).collect();
-        let mut sessions: HashSet<&String> = HashSet::new();
-        for (activity, id) in fresh.activities.iter().zip(ids) {
-            let shard = rows::shard(activity, blocks.len());
-            let Some(block) = blocks.get_mut(shard) else { continue };
-            block.push(activity, id, stamp);
-            if let Some(session) = &activity.session
-                && !self.sessions.contains(&session.key)
-                && sessions.insert(&session.key)
-            {
+        let (infos, sessions) = self.new_sessions(&fresh.activities);
+        for (session, activity) in infos {
+            if let Some(block) = blocks.get_mut(rows::shard(activity, self.shards)) {
                 block.info(session, activity);
+            }
+        }
+        for (activity, id) in order::activities(fresh.activities.iter().copied().zip(ids)) {
+            if let Some(block) = blocks.get_mut(rows::shard(activity, self.shards)) {
+                block.push(activity, id, stamp);
             }
         }
         if let Some(block) = blocks.first() {
@@ -260,8 +260,26 @@ impl Writer {
             sessions: batch.sessions.to_vec(),
             parts: parts.map(|(block, asked)| Part { asked: *asked, ..block.finish() }).collect(),
         };
-        let (bytes, sessions) = (frozen.encode(), sessions.into_iter().cloned().collect());
+        let bytes = frozen.encode();
         Ok(Ready { frozen, bytes, fresh, sessions })
+    }
+
+    /// The sessions whose info may be new, each with its first activity, and their keys.
+    fn new_sessions<'a>(
+        &self,
+        activities: &[&'a Activity],
+    ) -> (Vec<(&'a Session, &'a Activity)>, Vec<String>) {
+        let mut met: HashSet<&str> = HashSet::new();
+        let mut infos: Vec<(&Session, &Activity)> = activities
+            .iter()
+            .filter_map(|activity| Some((activity.session.as_ref()?, *activity)))
+            .filter(|(session, _)| {
+                !self.sessions.contains(&session.key) && met.insert(session.key.as_str())
+            })
+            .collect();
+        order::infos(&mut infos);
+        let keys = infos.iter().map(|(session, _)| session.key.clone()).collect();
+        (infos, keys)
     }
 
     /// What is frozen now will be stored, whatever happens.
