@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::HashSet;
 use uuid::Uuid;
 
 use super::{
     super::{Cursor, Error, NewSession},
-    native::Block,
+    native::{self, Block},
     parking::Parking,
 };
 
@@ -60,6 +61,18 @@ impl Part {
     /// Whether there is nothing to give.
     pub(super) fn is_empty(&self) -> bool {
         self.rows == 0 && self.infos.is_empty() && self.events.is_empty()
+    }
+
+    /// The same without the activities that the shard has.
+    pub(super) fn without(mut self, known: &HashSet<Uuid>) -> Result<Part, Error> {
+        if !known.is_empty() {
+            let ids = native::uuids(&self.activities, "event_id")?;
+            let keep: Vec<bool> = ids.iter().map(|id| id.is_nil() || !known.contains(id)).collect();
+            let rows = keep.iter().filter(|keep| **keep).count();
+            self.activities = native::only(&self.activities, &keep)?;
+            self.rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        }
+        Ok(self)
     }
 
     pub(super) fn encode(&self, out: &mut Out) {

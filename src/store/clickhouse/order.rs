@@ -58,7 +58,7 @@ mod tests {
         let mut all = Vec::new();
         // Blank, a beginning of others, equal for sixteen bytes, beyond ASCII.
         let long = "a".repeat(16);
-        let visitors = ["", "a", "ab", &long, &format!("{long}b"), &format!("{long}ü"), "b", "é"];
+        let visitors = ["", "a", &long, &format!("{long}b"), &format!("{long}ü"), "ab", "b", "é"];
         for day in [-1, 3, 4] {
             for visitor in visitors {
                 for (date, id) in [(1, 1), (1, 2), (2, 0)] {
@@ -73,7 +73,9 @@ mod tests {
         }
         let shuffled = (0..all.len()).map(|place| &all[place * 31 % all.len()]);
         let sorted = activities(shuffled.map(|(activity, id)| (activity, *id)));
-        let want: Vec<Numbered<'_>> = all.iter().map(|(activity, id)| (activity, *id)).collect();
+        let told = |(activity, id): &Numbered<'_>| (activity.date, of(activity).to_owned(), *id);
+        let sorted: Vec<_> = sorted.iter().map(told).collect();
+        let want: Vec<_> = all.iter().map(|(activity, id)| told(&(activity, *id))).collect();
         assert_eq!(sorted, want);
         let mut ids = [0x1_u128 << 64 | 3, 0x9_u128 << 64 | 1, 0x2_u128 << 64 | 3, 2];
         let mut sorted = ids.map(Uuid::from_u128);

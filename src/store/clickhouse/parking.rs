@@ -1,8 +1,7 @@
 //! What one shard gets while it is away: its part of a batch as a block of bytes of its own. Knows no
 //! servers, and files only as [`Parking`].
 
-use std::collections::HashSet;
-
+use foldhash::HashSet;
 use uuid::Uuid;
 
 use super::{
@@ -80,16 +79,9 @@ impl Parcel {
     }
 
     /// The same without the activities that the shard has.
-    pub(super) fn asked(mut self, known: &HashSet<Uuid>) -> Result<Parcel, Error> {
-        if !known.is_empty() {
-            let ids = native::uuids(&self.part.activities, "event_id")?;
-            let keep: Vec<bool> = ids.iter().map(|id| id.is_nil() || !known.contains(id)).collect();
-            let rows = keep.iter().filter(|keep| **keep).count();
-            self.part.activities = native::only(&self.part.activities, &keep)?;
-            self.part.rows = u32::try_from(rows).unwrap_or(u32::MAX);
-        }
-        self.part.asked = true;
-        Ok(self)
+    pub(super) fn asked(self, known: &HashSet<Uuid>) -> Result<Parcel, Error> {
+        let part = Part { asked: true, ..self.part.without(known)? };
+        Ok(Parcel { part, ..self })
     }
 }
 
@@ -116,9 +108,9 @@ mod tests {
         assert_eq!(Parcel::decode(&parcel.encode(), 2), Ok(parcel.clone()));
         assert!(matches!(Parcel::decode(&parcel.encode(), 3), Err(Error::Schema(_))));
         assert_eq!(parcel.events(), Ok(ids.to_vec()));
-        let asked = parcel.clone().asked(&HashSet::new()).unwrap();
+        let asked = parcel.clone().asked(&HashSet::default()).unwrap();
         assert_eq!(asked.part, Part { asked: true, ..parcel.part.clone() });
-        let asked = parcel.clone().asked(&HashSet::from([ids[1], ids[3]])).unwrap();
+        let asked = parcel.clone().asked(&[ids[1], ids[3]].into_iter().collect()).unwrap();
         let want = cut(&[0, 2, 4]);
         assert_eq!((asked.part.rows, asked.part.asked), (3, true));
         assert_eq!(asked.part.activities, want.activities);

@@ -11,10 +11,11 @@
 
 use std::{
     collections::HashMap,
+    panic::resume_unwind,
+    thread,
     time::{Duration, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
 use foldhash::{HashSet, HashSetExt};
 use uuid::Uuid;
 
@@ -42,7 +43,6 @@ pub(super) struct Writer {
     /// Asks while a batch is given.
     asker: Option<Asker>,
     shards: usize,
-    freezer: Box<dyn Freezer>,
     moments: Moments,
     /// [`TURN`], but in tests.
     pub(super) turn: Duration,
@@ -65,22 +65,12 @@ pub(super) struct Writer {
 }
 
 /// A batch that is to be frozen.
-struct Ready<'a> {
+struct Ready {
     frozen: Frozen,
-    /// As it is written to the disk.
-    bytes: Vec<Bytes>,
-    fresh: Fresh<'a>,
+    /// The event_ids in it; some may be stored already.
+    events: HashSet<Uuid>,
     /// Sessions whose info is in it.
     sessions: Vec<String>,
-}
-
-/// What of a batch is new.
-struct Fresh<'a> {
-    activities: Vec<&'a Activity>,
-    /// The event_ids of them all, and those that are stored already.
-    events: HashSet<Uuid>,
-    /// The shards that said what they have.
-    asked: Vec<bool>,
 }
 
 impl Writer {
@@ -94,8 +84,7 @@ impl Writer {
         Writer {
             asker: Asker::new(address),
             shards: shards.count(),
-            giver: Giver::new(Takers { site, shards, pending: None }),
-            freezer,
+            giver: Giver::new(Takers { site, shards, freezer, pending: None }),
             moments,
             turn: TURN,
             thawed: false,
@@ -133,7 +122,7 @@ impl Writer {
     fn thaw(&mut self) -> Result<(), Error> {
         let mut held = None;
         let mut events = Vec::new();
-        if let Some(bytes) = self.freezer.load()? {
+        if let Some(bytes) = self.giver.settle(self.turn)?.freezer.load()? {
             let frozen = Frozen::decode(&bytes)?;
             self.last_id = frozen.last_id;
             self.frozen_to = Some(frozen.cursor);
@@ -152,7 +141,7 @@ impl Writer {
         takers.pending = held.map(|frozen| {
             let has = |shard| kept.iter().any(|(place, _)| place.shard as usize == shard);
             let done = (0..frozen.parts.len()).map(has).collect();
-            Pending { frozen, done, kept, tried: true }
+            Pending { is_frozen: true, frozen, done, kept, tried: true }
         });
         self.thawed = true;
         Ok(())
@@ -185,65 +174,66 @@ impl Writer {
         }
         let ready = self.make(batch)?;
         let takers = self.before()?;
-        if ready.fresh.activities.is_empty() {
+        let count = ready.frozen.parts.iter().map(|part| u64::from(part.rows)).sum();
+        if count == 0 {
             takers.site.write(&Batch { activities: &[], ..*batch })?;
             move_to(&mut self.positions, batch.cursor);
             return Ok(0);
         }
-        self.freezer.freeze(&ready.bytes)?;
-        let count = ready.fresh.activities.len() as u64;
         self.give(ready)?;
         Ok(count)
     }
 
-    /// The activities that are to be stored: of those with the same `event_id` the first, and none
-    /// that is stored or frozen already.
-    fn fresh<'a>(&mut self, activities: &'a [Activity]) -> Result<Fresh<'a>, Error> {
-        let known = match &mut self.asker {
-            Some(asker) if self.giver.is_busy() && self.giver.parked() == 0 => {
-                let known = asker.known(activities);
-                if known.is_err() {
-                    // The next attempt finds none under way, and asks those who know what to do then.
-                    self.before()?;
-                }
-                known
-            }
-            _ => self.before()?.shards.known(activities),
-        };
-        let Known { ids: mut events, asked } = known?;
-        let frozen = &self.frozen_events;
-        events.reserve(activities.len());
-        let mut is_fresh =
-            |id: Option<Uuid>| id.is_none_or(|id| !frozen.contains(&id) && events.insert(id));
-        let fresh = activities.iter().filter(|it| is_fresh(it.event_id)).collect();
-        Ok(Fresh { activities: fresh, events, asked })
-    }
-
-    /// Cuts up, numbers and encodes what of a batch is new.
-    fn make<'a>(&mut self, batch: &Batch<'a>) -> Result<Ready<'a>, Error> {
-        let fresh = self.fresh(batch.activities)?;
+    /// Makes of a batch what is to be frozen, and asks meanwhile what of it is stored.
+    fn make(&mut self, batch: &Batch<'_>) -> Result<Ready, Error> {
         let spool = batch.cursor.spool;
         if !self.numbers.contains_key(&spool) {
             let number = number::of_spool(&mut *self.before()?.site, spool)?;
             self.numbers.insert(spool, Numbers::new(number, self.last_id));
         }
+        let is_free = self.giver.is_busy() && self.giver.parked() == 0;
+        let Some(mut asker) = self.asker.take_if(|_| is_free) else {
+            let known = self.before()?.shards.known(batch.activities)?;
+            return self.encode(batch).without(&known);
+        };
+        let (known, ready) = thread::scope(|scope| {
+            let asking = scope.spawn(|| asker.known(batch.activities));
+            let ready = self.encode(batch);
+            (asking.join().unwrap_or_else(|panic| resume_unwind(panic)), ready)
+        });
+        self.asker = Some(asker);
+        if known.is_err() {
+            // The next attempt finds none under way, and asks those who know what to do then.
+            self.before()?;
+        }
+        ready.without(&known?)
+    }
+
+    /// Cuts up, numbers and encodes a batch: of the activities with the same `event_id` the first, and
+    /// none that is frozen already.
+    fn encode(&mut self, batch: &Batch<'_>) -> Ready {
+        let (mut events, frozen) =
+            (HashSet::with_capacity(batch.activities.len()), &self.frozen_events);
+        let mut is_fresh =
+            |id: Option<Uuid>| id.is_none_or(|id| !frozen.contains(&id) && events.insert(id));
+        let fresh: Vec<&Activity> =
+            batch.activities.iter().filter(|it| is_fresh(it.event_id)).collect();
         let now = UNIX_EPOCH.elapsed().map_or(0, |time| time.as_millis());
         let now = i64::try_from(now).unwrap_or(i64::MAX);
-        let numbers = self.numbers.get_mut(&spool);
-        let ids =
-            numbers.map(|numbers| numbers.take(fresh.activities.len(), now)).unwrap_or_default();
+        let numbers = self.numbers.get_mut(&batch.cursor.spool);
+        let ids = numbers.map(|numbers| numbers.take(fresh.len(), now)).unwrap_or_default();
         self.last_id = ids.last().copied().unwrap_or(self.last_id);
         let stored_at = number::second_of(ids.first().copied().unwrap_or_default());
         let stamp = Stamp { batch: Uuid::new_v4(), stored_at };
         let mut blocks: Vec<Blocks> =
             (0..self.shards).map(|_| Blocks::with_room(&self.sizes)).collect();
-        let (infos, sessions) = self.new_sessions(&fresh.activities);
+        let (infos, sessions) = self.new_sessions(&fresh);
         for (session, activity) in infos {
             if let Some(block) = blocks.get_mut(rows::shard(activity, self.shards)) {
                 block.info(session, activity);
             }
         }
-        for (activity, id) in order::activities(fresh.activities.iter().copied().zip(ids)) {
+        for (activity, id) in order::activities(fresh.iter().copied().zip(ids)) {
             if let Some(block) = blocks.get_mut(rows::shard(activity, self.shards)) {
                 block.push(activity, id, stamp);
             }
@@ -251,17 +241,15 @@ impl Writer {
         if let Some(block) = blocks.first() {
             self.sizes = block.sizes();
         }
-        let parts = blocks.into_iter().zip(&fresh.asked);
         let frozen = Frozen {
             batch: stamp.batch,
             stored_at,
             last_id: self.last_id,
             cursor: batch.cursor,
             sessions: batch.sessions.to_vec(),
-            parts: parts.map(|(block, asked)| Part { asked: *asked, ..block.finish() }).collect(),
+            parts: blocks.into_iter().map(Blocks::finish).collect(),
         };
-        let bytes = frozen.encode();
-        Ok(Ready { frozen, bytes, fresh, sessions })
+        Ready { frozen, events, sessions }
     }
 
     /// The sessions whose info may be new, each with its first activity, and their keys.
@@ -282,21 +270,29 @@ impl Writer {
         (infos, keys)
     }
 
-    /// What is frozen now will be stored, whatever happens.
-    fn give(&mut self, Ready { frozen, fresh, sessions, .. }: Ready<'_>) -> Result<(), Error> {
+    /// What is given now is frozen first, and will be stored then, whatever happens.
+    fn give(&mut self, Ready { frozen, events, sessions }: Ready) -> Result<(), Error> {
         let takers = self.giver.settle(self.turn)?;
-        let done = frozen.parts.iter().map(|part| part.asked && part.is_empty()).collect();
-        let cursor = frozen.cursor;
-        takers.pending = Some(Pending { frozen, done, kept: Vec::new(), tried: false });
-        takers.shards.remember(fresh.activities.iter().filter_map(|activity| activity.event_id));
-        self.frozen_to = Some(cursor);
-        self.frozen_events = fresh.events;
+        takers.shards.remember(events.iter().copied());
+        self.frozen_to = Some(frozen.cursor);
+        self.frozen_events = events;
         if self.sessions.len() > KNOWN_SESSIONS {
             self.sessions.clear();
         }
         self.sessions.extend(sessions);
+        takers.pending = Some(Pending::new(frozen));
         self.giver.begin();
         Ok(())
+    }
+}
+
+impl Ready {
+    /// Without what is stored already.
+    fn without(mut self, Known { ids, asked }: &Known) -> Result<Ready, Error> {
+        for (part, asked) in self.frozen.parts.iter_mut().zip(asked) {
+            *part = Part { asked: *asked, ..std::mem::take(part).without(ids)? };
+        }
+        Ok(self)
     }
 }
 
@@ -336,14 +332,18 @@ impl Store for Writer {
     }
 
     fn forget(&mut self, spool: Uuid, segments: &[Uuid]) -> Result<(), Error> {
-        self.before()?;
+        let frozen_to = self.frozen_to;
+        let takers = self.before()?;
         // Without its cursor, the next process would take a batch that is stored for one that is
         // not.
-        if self.frozen_to.is_some_and(|to| segments.contains(&to.segment)) {
-            self.freezer.freeze(&[])?;
+        let is_frozen = frozen_to.is_some_and(|to| segments.contains(&to.segment));
+        if is_frozen {
+            takers.freezer.freeze(&[])?;
+        }
+        takers.site.forget(spool, segments)?;
+        if is_frozen {
             self.frozen_to = None;
         }
-        self.before()?.site.forget(spool, segments)?;
         if let Some(positions) = self.positions.get_mut(&spool) {
             positions.retain(|segment, _| !segments.contains(segment));
         }

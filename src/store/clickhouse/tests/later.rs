@@ -232,7 +232,11 @@ fn killed(scene: &Scene) {
     assert_eq!(take(&mut writer, 2), Ok(Taken::Later));
     // At once: what it has asked the servers for may come through yet.
     drop(writer);
-    let mut writer = scene.writer();
+    let (mut writer, start) = (scene.writer(), Instant::now());
+    // While it does, a server that knows statements by their names takes no other one.
+    while let Err(error @ Error::Unavailable(_)) = writer.cursors(SPOOL) {
+        assert!(start.elapsed() < LONG, "{error}");
+    }
     assert_eq!(writer.cursors(SPOOL).map(|it| it.len()), Ok(3));
     assert_eq!(take(&mut writer, 2), Ok(Taken::Stored));
     assert_eq!(write(&mut writer, 3), Ok(2));
