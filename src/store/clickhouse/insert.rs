@@ -10,8 +10,9 @@
 //!   read a block at a time, and what becomes of it does not matter: the session has a name that no
 //!   other try has, the statement is sent only after the server has said that they are in it, and it
 //!   fails unless there are as many as there should be. A server that was started again, or another one
-//!   behind the same address, does not know the session and refuses the statement. Nobody else can
-//!   change the table: a session takes one query at a time, and the statement is one.
+//!   behind the same address, does not know the session and refuses the statement. Nothing changes the
+//!   table meanwhile: a session takes one query at a time, and the statement is one. (It is free again
+//!   only when the server has done with the query before, so that all go over one connection.)
 //! - Where that does not work, and in a second try, in the file of the form that it comes with: all in
 //!   one request, but read byte by byte on 18.16.
 
@@ -93,15 +94,13 @@ async fn before(
 
 /// Puts the activities into a temporary table; the name of its session. None: it did not work, for
 /// whatever reason.
-async fn stage(link: &mut Link, part: &Part, talents: &Talents) -> Option<String> {
+pub(super) async fn stage(link: &mut Link, part: &Part, talents: &Talents) -> Option<String> {
     let session = format!("djaffar-{}", Uuid::new_v4());
     let made = async {
         let sql = format!("CREATE TEMPORARY TABLE {STAGE} ({})", structure(&ACTIVITY));
         let make = Ask::query(sql).with("session_id", &*session).with("session_timeout", SESSION);
         link.ask(make).await?;
-        let sql = format!("INSERT INTO {STAGE} ({}) FORMAT Native", names(&ACTIVITY));
-        let fill = settings(in_session(Ask::query(sql), &session), talents);
-        link.ask(fill.block(&part.activities)).await
+        link.ask(settings(in_session(fill(part), &session), talents)).await
     };
     match made.await {
         Ok(_) => Some(session),
@@ -112,13 +111,19 @@ async fn stage(link: &mut Link, part: &Part, talents: &Talents) -> Option<String
     }
 }
 
+/// Puts the rows into the temporary table.
+pub(super) fn fill(part: &Part) -> Ask {
+    let sql = format!("INSERT INTO {STAGE} ({}) FORMAT Native", names(&ACTIVITY));
+    Ask::query(sql).block(&part.activities)
+}
+
 /// In a session that is there.
-fn in_session(ask: Ask, session: &str) -> Ask {
+pub(super) fn in_session(ask: Ask, session: &str) -> Ask {
     ask.with("session_id", session).with("session_timeout", SESSION).with("session_check", "1")
 }
 
 /// Inserts the rows unless the batch is there: those of a session's table, or of a form.
-fn conditional(table: &str, part: &Part, stamp: Stamp, session: Option<&str>) -> Ask {
+pub(super) fn conditional(table: &str, part: &Part, stamp: Stamp, session: Option<&str>) -> Ask {
     let (columns, rows) = (names(&ACTIVITY), part.rows);
     let is_new = format!("({}) = 0", count(table, stamp));
     let insert = |from: &str, condition: &str| {

@@ -44,8 +44,9 @@ fn faults_djaffar_is_killed_under_load() {
     fort.must_be_clean(&mut rig);
 }
 
-/// Requests are cut, answers swallowed, requests delivered late, and we are killed meanwhile.
-fn network(fort: &mut Fort, rounds: u64) {
+/// Requests are cut, answers swallowed, requests delivered late or twice, and we are killed meanwhile.
+/// `stages`: rows go through a temporary table.
+fn network(fort: &mut Fort, rounds: u64, stages: bool) {
     let mut rig = fort.rig();
     // Tables first.
     drop(rig.serve());
@@ -58,6 +59,7 @@ fn network(fort: &mut Fort, rounds: u64) {
             sum(|counts| counts.cut.load(Ordering::SeqCst)),
             sum(|counts| counts.swallowed.load(Ordering::SeqCst)),
             sum(|counts| counts.late.load(Ordering::SeqCst)),
+            sum(|counts| counts.twice.load(Ordering::SeqCst)),
             sum(|counts| counts.through.load(Ordering::SeqCst)),
         ]
     };
@@ -69,28 +71,33 @@ fn network(fort: &mut Fort, rounds: u64) {
         rig.load_and_kill(server, time);
         round += 1;
     }
-    let [cut, swallowed, late, through] = counts();
+    let [cut, swallowed, late, twice, through] = counts();
+    let staged = sum(|counts| counts.staged.load(Ordering::SeqCst));
     fort.must_be_clean(&mut rig);
-    println!("inserts: {through} went through, {cut} cut, {swallowed} swallowed, {late} late");
-    assert!(cut > 0 && swallowed > 0 && late > 0, "no harm was done");
+    println!(
+        "inserts: {through} went through, {cut} cut, {swallowed} swallowed, {late} late, {twice} twice; \
+         {staged} of these into a temporary table"
+    );
+    assert!(cut > 0 && swallowed > 0 && late > 0 && twice > 0, "no harm was done");
+    assert_eq!(staged > 0, stages, "harm to temporary tables");
 }
 
 #[test]
 #[ignore = "tests/clickhouse/run installs the servers"]
 fn faults_of_the_network_18_16() {
-    network(&mut Fort::one("old"), kills(5));
+    network(&mut Fort::one("old"), kills(5), true);
 }
 
 #[test]
 #[ignore = "tests/clickhouse/run installs the servers"]
 fn faults_of_the_network_today() {
-    network(&mut Fort::one("new"), kills(5));
+    network(&mut Fort::one("new"), kills(5), false);
 }
 
 #[test]
 #[ignore = "tests/clickhouse/run installs the servers"]
 fn faults_of_the_network_of_a_cluster() {
-    network(&mut Fort::four(), kills(5));
+    network(&mut Fort::four(), kills(5), false);
 }
 
 #[test]

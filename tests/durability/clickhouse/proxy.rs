@@ -1,5 +1,6 @@
-//! Between Djaffar and a ClickHouse: lets everything through but what inserts activities, which
-//! is now and then cut short, answered into nothing, or delivered when nobody waits for it.
+//! Between Djaffar and a ClickHouse: lets everything through but what inserts activities, also into a
+//! temporary table, which is now and then cut short, answered into nothing, delivered twice, or when
+//! nobody waits for it.
 
 use std::{
     io::{Read, Write},
@@ -24,6 +25,9 @@ pub(super) struct Counts {
     pub(super) cut: AtomicU32,
     pub(super) swallowed: AtomicU32,
     pub(super) late: AtomicU32,
+    pub(super) twice: AtomicU32,
+    /// Of those, into a temporary table.
+    pub(super) staged: AtomicU32,
 }
 
 pub(super) struct Proxy {
@@ -77,11 +81,15 @@ fn relay(
     loop {
         let (request, head) = request(&mut client)?;
         let url = String::from_utf8_lossy(&request[..head]);
-        let inserts = url.contains("INSERT+INTO+djaffar_activity");
+        let stages = url.contains("INSERT+INTO+djaffar_frozen");
+        let inserts = stages || url.contains("INSERT+INTO+djaffar_activity");
         let fate = match inserts && harms.load(Ordering::SeqCst) {
-            true => dice.lock().unwrap().between(0, 6),
+            true => dice.lock().unwrap().between(0, 7),
             false => 9,
         };
+        if stages && fate < 5 {
+            counts.staged.fetch_add(1, Ordering::SeqCst);
+        }
         match fate {
             0 => {
                 counts.cut.fetch_add(1, Ordering::SeqCst);
@@ -100,10 +108,13 @@ fn relay(
                 counts.late.fetch_add(1, Ordering::SeqCst);
                 drop(client.shutdown(Shutdown::Both));
                 thread::sleep(LATE);
-                let mut upstream = TcpStream::connect(server).ok()?;
-                upstream.write_all(&request).ok()?;
-                drop(upstream.read(&mut [0; 1]));
+                deliver(server, &request)?;
                 return None;
+            }
+            4 => {
+                counts.twice.fetch_add(1, Ordering::SeqCst);
+                deliver(server, &request)?;
+                upstream.write_all(&request).ok()?;
             }
             _ => {
                 if inserts {
@@ -113,6 +124,14 @@ fn relay(
             }
         }
     }
+}
+
+/// For nobody: the answer is not looked at.
+fn deliver(server: SocketAddr, request: &[u8]) -> Option<()> {
+    let mut upstream = TcpStream::connect(server).ok()?;
+    upstream.write_all(request).ok()?;
+    drop(upstream.read(&mut [0; 1]));
+    Some(())
 }
 
 /// A request, and where its head ends.

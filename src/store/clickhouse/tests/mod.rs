@@ -2,6 +2,7 @@
 //! in the environment.
 
 mod later;
+mod staged;
 
 use std::{
     sync::{Arc, Mutex},
