@@ -1,4 +1,4 @@
-//! Freezes a batch and gives it to the shards, then has the site's database take sessions and cursor: on a
+//! Gives a frozen batch to the shards, then has the site's database take sessions and cursor: on a
 //! thread of its own, so that the next batch can be made meanwhile ([`super::writer`]). One batch at a
 //! time. Makes no batch, and knows no files.
 
@@ -11,7 +11,6 @@ use std::{
 
 use super::{
     super::{Batch, Error, Store},
-    frozen::Freezer,
     shards::{Pending, Shards},
 };
 
@@ -19,7 +18,6 @@ use super::{
 pub(super) struct Takers {
     pub(super) site: Box<dyn Store>,
     pub(super) shards: Shards,
-    pub(super) freezer: Box<dyn Freezer>,
     /// What is frozen and not through everywhere. It is here until it is.
     pub(super) pending: Option<Pending>,
 }
@@ -133,19 +131,15 @@ impl Takers {
         });
         match (&given, &mut self.pending) {
             (Ok(()), pending) => *pending = None,
-            (Err(_), Some(pending)) => pending.tried = pending.is_frozen,
+            (Err(_), Some(pending)) => pending.tried = true,
             (Err(_), None) => {}
         }
         given
     }
 
-    /// It is frozen; every shard takes its bytes, or has them parked; then the cursor moves.
+    /// Every shard takes its bytes, or has them parked; then the cursor moves.
     fn give_pending(&mut self) -> Result<(), Error> {
-        let Takers { site, shards, freezer, pending: Some(pending) } = self else { return Ok(()) };
-        if !pending.is_frozen {
-            freezer.freeze(&pending.frozen.encode())?;
-            pending.is_frozen = true;
-        }
+        let Takers { site, shards, pending: Some(pending) } = self else { return Ok(()) };
         shards.give(pending)?;
         let (sessions, cursor) = (&*pending.frozen.sessions, pending.frozen.cursor);
         let batch = Batch { activities: &[], sessions, cursor };

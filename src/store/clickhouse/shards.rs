@@ -41,8 +41,7 @@ pub(super) struct Shards {
 /// A batch on its way.
 pub(super) struct Pending {
     pub(super) frozen: Frozen,
-    /// Whether it is on the disk: before, it may not be tried.
-    pub(super) is_frozen: bool,
+
     /// The shards that have it, or have it parked.
     pub(super) done: Vec<bool>,
     /// What of it is parked, and may be given once the cursor has moved: before, the next process
@@ -53,10 +52,10 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// New, and on no disk yet.
+    /// That was not tried yet.
     pub(super) fn new(frozen: Frozen) -> Pending {
         let done = frozen.parts.iter().map(|part| part.asked && part.is_empty()).collect();
-        Pending { frozen, is_frozen: false, done, kept: Vec::new(), tried: false }
+        Pending { frozen, done, kept: Vec::new(), tried: false }
     }
 }
 
@@ -111,7 +110,7 @@ impl Shards {
 
     /// Has every shard take its part of a batch, or have it parked.
     pub(super) fn give(&mut self, pending: &mut Pending) -> Result<(), Error> {
-        let Pending { frozen, done, kept, tried, .. } = pending;
+        let Pending { frozen, done, kept, tried } = pending;
         if frozen.parts.len() != self.shards.len() {
             return Err(Error::Schema(format!(
                 "a batch for {} shards is frozen in the spool, and activity_database names {}: \

@@ -43,6 +43,7 @@ pub(super) struct Writer {
     /// Asks while a batch is given.
     asker: Option<Asker>,
     shards: usize,
+    freezer: Box<dyn Freezer>,
     moments: Moments,
     /// [`TURN`], but in tests.
     pub(super) turn: Duration,
@@ -84,7 +85,8 @@ impl Writer {
         Writer {
             asker: Asker::new(address),
             shards: shards.count(),
-            giver: Giver::new(Takers { site, shards, freezer, pending: None }),
+            giver: Giver::new(Takers { site, shards, pending: None }),
+            freezer,
             moments,
             turn: TURN,
             thawed: false,
@@ -122,7 +124,7 @@ impl Writer {
     fn thaw(&mut self) -> Result<(), Error> {
         let mut held = None;
         let mut events = Vec::new();
-        if let Some(bytes) = self.giver.settle(self.turn)?.freezer.load()? {
+        if let Some(bytes) = self.freezer.load()? {
             let frozen = Frozen::decode(&bytes)?;
             self.last_id = frozen.last_id;
             self.frozen_to = Some(frozen.cursor);
@@ -141,7 +143,7 @@ impl Writer {
         takers.pending = held.map(|frozen| {
             let has = |shard| kept.iter().any(|(place, _)| place.shard as usize == shard);
             let done = (0..frozen.parts.len()).map(has).collect();
-            Pending { is_frozen: true, frozen, done, kept, tried: true }
+            Pending { frozen, done, kept, tried: true }
         });
         self.thawed = true;
         Ok(())
@@ -180,6 +182,7 @@ impl Writer {
             move_to(&mut self.positions, batch.cursor);
             return Ok(0);
         }
+        self.freezer.freeze(&ready.frozen.encode())?;
         self.give(ready)?;
         Ok(count)
     }
@@ -270,7 +273,7 @@ impl Writer {
         (infos, keys)
     }
 
-    /// What is given now is frozen first, and will be stored then, whatever happens.
+    /// What is frozen now will be stored, whatever happens.
     fn give(&mut self, Ready { frozen, events, sessions }: Ready) -> Result<(), Error> {
         let takers = self.giver.settle(self.turn)?;
         takers.shards.remember(events.iter().copied());
@@ -332,18 +335,14 @@ impl Store for Writer {
     }
 
     fn forget(&mut self, spool: Uuid, segments: &[Uuid]) -> Result<(), Error> {
-        let frozen_to = self.frozen_to;
-        let takers = self.before()?;
+        self.before()?;
         // Without its cursor, the next process would take a batch that is stored for one that is
         // not.
-        let is_frozen = frozen_to.is_some_and(|to| segments.contains(&to.segment));
-        if is_frozen {
-            takers.freezer.freeze(&[])?;
-        }
-        takers.site.forget(spool, segments)?;
-        if is_frozen {
+        if self.frozen_to.is_some_and(|to| segments.contains(&to.segment)) {
+            self.freezer.freeze(&[])?;
             self.frozen_to = None;
         }
+        self.before()?.site.forget(spool, segments)?;
         if let Some(positions) = self.positions.get_mut(&spool) {
             positions.retain(|segment, _| !segments.contains(segment));
         }

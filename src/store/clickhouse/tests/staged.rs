@@ -7,6 +7,7 @@ use super::{
         native::Rows,
         replica::{Guard, Replica, count},
         rows::{Blocks, Stamp},
+        shard::Tables,
     },
     *,
 };
@@ -59,6 +60,31 @@ fn staged_18_16() {
         let ask = conditional(TABLE, &part, stamp, None);
         assert_eq!(replica.link.ask(ask).await.map(|_| ()), Ok(()));
         assert_eq!(stored(&mut replica, stamp).await, 4);
+    });
+}
+
+/// Who may make no table, not even such a one: the block goes as a form.
+#[test]
+#[ignore = "tests/clickhouse/run starts the servers"]
+fn staged_18_16_without_ddl() {
+    let database = fresh("CLICKHOUSE_OLD");
+    let mut address = database.address.clone();
+    address.user = "no_ddl".into();
+    let mut replica = Replica::new(address.hosts().next().unwrap(), &address);
+    let name = |table| address.local(table);
+    let tables = Tables {
+        activity: name(TABLE),
+        sessioninfo: name("djaffar_sessioninfo"),
+        event: name("djaffar_event"),
+    };
+    runtime(&mut None).unwrap().block_on(async {
+        let (part, stamp) = batch(5);
+        let talents = replica.talents(TABLE).await.unwrap();
+        assert_eq!(stage(&mut replica.link, &part, &talents).await, None);
+        for tried in [false, true] {
+            assert_eq!(replica.take(&tables, &part, stamp, tried).await, Ok(()));
+            assert_eq!(stored(&mut replica, stamp).await, 5);
+        }
     });
 }
 
