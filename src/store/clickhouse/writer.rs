@@ -42,6 +42,8 @@ pub(super) struct Writer {
     giver: Giver,
     /// Asks while a batch is given.
     asker: Option<Asker>,
+    /// Whether that failed last: then those are asked who wait longer.
+    asked_in_vain: bool,
     shards: usize,
     freezer: Box<dyn Freezer>,
     moments: Moments,
@@ -84,6 +86,7 @@ impl Writer {
         let shards = Shards::new(address, freezer.parking());
         Writer {
             asker: Asker::new(address),
+            asked_in_vain: false,
             shards: shards.count(),
             giver: Giver::new(Takers { site, shards, pending: None }),
             freezer,
@@ -194,9 +197,12 @@ impl Writer {
             let number = number::of_spool(&mut *self.before()?.site, spool)?;
             self.numbers.insert(spool, Numbers::new(number, self.last_id));
         }
-        let is_free = self.giver.is_busy() && self.giver.parked() == 0;
+        // Also while none is under way: it waits for seconds only, as long as a stop may take.
+        let is_its = self.giver.is_busy() || self.shards == 1 && !self.asked_in_vain;
+        let is_free = is_its && self.giver.parked() == 0;
         let Some(mut asker) = self.asker.take_if(|_| is_free) else {
             let known = self.before()?.shards.known(batch.activities)?;
+            self.asked_in_vain = false;
             return self.encode(batch).without(&known);
         };
         let (known, ready) = thread::scope(|scope| {
@@ -205,6 +211,7 @@ impl Writer {
             (asking.join().unwrap_or_else(|panic| resume_unwind(panic)), ready)
         });
         self.asker = Some(asker);
+        self.asked_in_vain = known.is_err();
         if known.is_err() {
             // The next attempt finds none under way, and asks those who know what to do then.
             self.before()?;
