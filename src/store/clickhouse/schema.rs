@@ -1,5 +1,7 @@
 //! The tables: made on every server, and looked at.
 
+use std::time::Duration;
+
 use super::{
     super::Error,
     address::Address,
@@ -7,6 +9,10 @@ use super::{
     native::Rows,
     rows::{ACTIVITY, EVENT, SESSIONINFO},
 };
+
+/// So often, and after so long, a server is looked at again that lacks a table.
+const RELOOKS: usize = 10;
+const RELOOK: Duration = Duration::from_millis(500);
 
 const SQL: &str = include_str!("../../../migrations/clickhouse/0001_djaffar.sql");
 
@@ -110,27 +116,56 @@ pub(super) async fn check(address: &Address) -> Result<(), Error> {
 
 async fn check_server(address: &Address, host: &str) -> Result<(), Error> {
     let mut link = Link::new(host, address);
-    let sql = "SELECT table, name, type FROM system.columns WHERE database = currentDatabase() \
-               AND table LIKE 'djaffar%' FORMAT RowBinary";
-    let answer = link.ask(Ask::query(sql)).await?;
-    let (mut rows, mut there) = (Rows(&answer), Vec::new());
-    while !rows.is_empty() {
-        there.push((rows.text()?, rows.text()?, rows.text()?));
+    let mut tries = 0..RELOOKS;
+    loop {
+        let there = Columns::of(&mut link).await?;
+        let checked = there.check(address, host);
+        if checked.is_ok() || !there.may_come(address) || tries.next().is_none() {
+            return checked;
+        }
+        tokio::time::sleep(RELOOK).await;
     }
-    for (table, columns) in TABLES {
-        for name in [table.to_owned(), address.local(table)] {
-            for (column, kind) in columns {
-                let is_it = |it: &&(String, String, String)| it.0 == name && it.1 == *column;
-                let found = there.iter().find(is_it).map(|it| it.2.as_str());
-                if found != Some(kind) {
-                    return Err(Error::Schema(format!(
-                        "ClickHouse at {host}: {name}.{column} must be {kind} and is {}; run \
-                         `djaffar migrate` with this activity_database",
-                        found.unwrap_or("not there")
-                    )));
+}
+
+/// The columns of tables of ours: table, name, type.
+struct Columns(Vec<(String, String, String)>);
+
+impl Columns {
+    async fn of(link: &mut Link) -> Result<Columns, Error> {
+        let sql = "SELECT table, name, type FROM system.columns WHERE database = currentDatabase() \
+                   AND table LIKE 'djaffar%' FORMAT RowBinary";
+        let answer = link.ask(Ask::query(sql)).await?;
+        let (mut rows, mut there) = (Rows(&answer), Vec::new());
+        while !rows.is_empty() {
+            there.push((rows.text()?, rows.text()?, rows.text()?));
+        }
+        Ok(Columns(there))
+    }
+
+    /// Whether a table is away that was made, as far as one can see: a server of 18.16 that has lost
+    /// ZooKeeper, or is starting or stopping, answers without those that it has not opened.
+    fn may_come(&self, address: &Address) -> bool {
+        let has = |name: &str| self.0.iter().any(|column| column.0 == name);
+        let lacks_one = TABLES.iter().any(|(table, _)| !has(table) || !has(&address.local(table)));
+        lacks_one && (!self.0.is_empty() || address.is_replicated())
+    }
+
+    fn check(&self, address: &Address, host: &str) -> Result<(), Error> {
+        for (table, columns) in TABLES {
+            for name in [table.to_owned(), address.local(table)] {
+                for (column, kind) in columns {
+                    let is_it = |it: &&(String, String, String)| it.0 == name && it.1 == *column;
+                    let found = self.0.iter().find(is_it).map(|it| it.2.as_str());
+                    if found != Some(kind) {
+                        return Err(Error::Schema(format!(
+                            "ClickHouse at {host}: {name}.{column} must be {kind} and is {}; run \
+                             `djaffar migrate` with this activity_database",
+                            found.unwrap_or("not there")
+                        )));
+                    }
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
 }

@@ -48,6 +48,32 @@ fn fresh(variable: &str) -> WithClickHouse {
     database
 }
 
+fn ask(database: &WithClickHouse, sql: impl Into<String>) {
+    let host = database.address.hosts().next().unwrap();
+    let mut link = Link::new(host, &database.address);
+    runtime(&mut None).unwrap().block_on(link.ask(Ask::query(sql.into()))).unwrap();
+}
+
+#[test]
+#[ignore = "tests/clickhouse/run starts the servers"]
+fn a_table_that_is_away_for_a_moment_18_16() {
+    let database = fresh("CLICKHOUSE_OLD");
+    std::thread::scope(|scope| {
+        ask(&database, "DETACH TABLE djaffar_sessioninfo");
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            ask(&database, "ATTACH TABLE djaffar_sessioninfo");
+        });
+        assert_eq!(database.check(), Ok(()));
+    });
+    ask(&database, "DROP TABLE djaffar_sessioninfo");
+    let said = database.check().unwrap_err().to_string();
+    assert!(
+        said.contains("djaffar_sessioninfo.session_id must be String and is not there"),
+        "{said}"
+    );
+}
+
 #[test]
 #[ignore = "tests/clickhouse/run starts the servers"]
 fn conformance_18_16() {
@@ -76,9 +102,7 @@ fn read_over_the_end_of_a_second(variable: &str) {
          toDateTime({second}) FROM system.numbers LIMIT 30000",
         number::last_of(second) - 5_000
     );
-    let host = database.address.hosts().next().unwrap();
-    let mut link = Link::new(host, &database.address);
-    runtime(&mut None).unwrap().block_on(link.ask(Ask::query(sql))).unwrap();
+    ask(&database, sql);
     let (mut history, mut last, mut count) = (database.history(), 0, 0);
     while let page = history.after(last, 1_000).unwrap()
         && let Some(row) = page.last()
