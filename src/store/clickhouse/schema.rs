@@ -10,7 +10,7 @@ use super::{
     rows::{ACTIVITY, EVENT, SESSIONINFO},
 };
 
-/// So often, and after so long, a server is looked at again that lacks a table.
+/// So often, and after so long, a server is asked again that lacks a table, or is making it.
 const RELOOKS: usize = 10;
 const RELOOK: Duration = Duration::from_millis(500);
 
@@ -47,11 +47,25 @@ pub(super) async fn migrate(address: &Address) -> Result<(), Error> {
                 (false, false) => "",
             };
             for statement in statements(address, number, host, settings) {
-                link.ask(Ask::query(statement)).await?;
+                make(&mut link, &statement).await?;
             }
         }
     }
     Ok(())
+}
+
+/// Another `migrate`, perhaps one that was killed a moment ago, may be making the same table: where it is
+/// replicated, ZooKeeper has it before the server does (code 253, REPLICA_IS_ALREADY_EXIST).
+async fn make(link: &mut Link, statement: &str) -> Result<(), Error> {
+    let mut tries = 0..RELOOKS;
+    loop {
+        match link.ask(Ask::query(statement)).await {
+            Err(error) if error.to_string().contains("Code: 253,") && tries.next().is_some() => {
+                tokio::time::sleep(RELOOK).await;
+            }
+            made => return made.map(drop),
+        }
+    }
 }
 
 fn statements(address: &Address, shard: usize, host: &str, settings: &str) -> Vec<String> {
