@@ -106,7 +106,9 @@ async fn post(
     let taker = Taker { app, client: &client, caller, now: call.now };
     let Taken { records, event_ids, answer } = taker.take(&parts.headers, &bytes)?;
     if !records.is_empty() {
-        ingest.committer.append_all(&records).await?;
+        let durable = ingest.committer.append_all(&records);
+        drop(records);
+        durable.await?;
         // Only now: a second copy that is answered must find the first one on disk.
         event_ids.into_iter().for_each(|id| app.stored(id));
     }
