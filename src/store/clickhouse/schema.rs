@@ -54,18 +54,24 @@ pub(super) async fn migrate(address: &Address) -> Result<(), Error> {
     Ok(())
 }
 
-/// Another `migrate`, perhaps one that was killed a moment ago, may be making the same table: where it is
-/// replicated, ZooKeeper has it before the server does (code 253, REPLICA_IS_ALREADY_EXIST).
+/// Makes a table. A replicated one that is in ZooKeeper and not on the server (code 253,
+/// REPLICA_IS_ALREADY_EXIST) was seen once after a `migrate` that was killed: perhaps the server was still
+/// making it.
 async fn make(link: &mut Link, statement: &str) -> Result<(), Error> {
     let mut tries = 0..RELOOKS;
     loop {
         match link.ask(Ask::query(statement)).await {
-            Err(error) if error.to_string().contains("Code: 253,") && tries.next().is_some() => {
+            Err(error) if is_there_already(&error.to_string()) && tries.next().is_some() => {
                 tokio::time::sleep(RELOOK).await;
             }
             made => return made.map(drop),
         }
     }
+}
+
+/// As old servers and new ones write it.
+fn is_there_already(error: &str) -> bool {
+    error.contains("Code: 253,") || error.contains("Code: 253.")
 }
 
 fn statements(address: &Address, shard: usize, host: &str, settings: &str) -> Vec<String> {

@@ -41,7 +41,6 @@ pub(super) struct Shards {
 /// A batch on its way.
 pub(super) struct Pending {
     pub(super) frozen: Frozen,
-
     /// The shards that have it, or have it parked.
     pub(super) done: Vec<bool>,
     /// What of it is parked, and may be given once the cursor has moved: before, the next process
