@@ -209,6 +209,12 @@ fn options_are_printed_and_checked() {
     let mut command = site.command();
     command.env("DJAFFAR_SECRET_KEY", "do-not-show-me").args(["config", "print"]);
     assert!(!stdout(&command.output().unwrap()).contains("do-not-show-me"));
+    let mut command = site.command();
+    command.env("DJAFFAR_PREFX", "/b/").args(["config", "print"]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("DJAFFAR_PREFX") && said.contains("mean DJAFFAR_PREFIX?"), "{said}");
+    assert!(stdout(&output).contains("prefix = \"/a/\""));
     let checked = stdout(&site.djaffar(&["config", "check"]));
     assert!(checked.contains("good") && checked.contains("spool: none yet"), "{checked}");
     assert!(!site.path("djaffar.sqlite3").exists(), "checking changes nothing");

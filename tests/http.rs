@@ -115,6 +115,7 @@ fn methods() {
         let answer = server.connect().request(method, "/djaffar/log/", &[], b"");
         assert_eq!(answer.status, 405, "{method}");
         assert_eq!(answer.header("allow"), Some("POST, OPTIONS"));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.json()["detail"], format!("Method \"{method}\" not allowed."));
     }
     let answer = server.connect().request("GET", "/nowhere", &[], b"");

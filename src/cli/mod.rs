@@ -7,6 +7,7 @@ mod drain;
 mod moving;
 mod progress;
 mod tail;
+mod variables;
 
 use std::{ffi::OsString, iter, path::PathBuf};
 
@@ -214,6 +215,10 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> u8 {
             return u8::try_from(error.exit_code()).unwrap_or(1);
         }
     };
+    let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for sentence in variables::unread(variables) {
+        drop(writeln!(std::io::stderr(), "djaffar: {sentence}"));
+    }
     match dispatch(command) {
         Ok(()) => 0,
         Err(failure) if failure.is_closed_pipe() => 0,

@@ -29,6 +29,16 @@ pub struct Secrets {
     jwt: Option<String>,
 }
 
+/// The variables that have secrets: they are no options, so that no flag shows them to other users
+/// of the machine.
+pub const VARIABLES: [&str; 5] = [
+    "DJAFFAR_SECRET_KEY",
+    "DJAFFAR_DATABASE_PASSWORD",
+    "DJAFFAR_ACTIVITY_PASSWORD",
+    "DJAFFAR_FROM_PASSWORD",
+    "DJAFFAR_TO_PASSWORD",
+];
+
 impl Secrets {
     /// What JWTs are verified with: SECRET_KEY, where no file is named.
     pub fn jwt_key(&self) -> &str {

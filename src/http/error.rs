@@ -124,6 +124,9 @@ pub fn json(status: StatusCode, body: &Value) -> Answer {
     *answer.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
     answer.headers_mut().insert(header::CONTENT_TYPE, json);
+    // As Django's SecurityMiddleware has it: what was sent may stand in it, and is no page.
+    let nosniff = HeaderValue::from_static("nosniff");
+    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     answer
 }
 
