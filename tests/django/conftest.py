@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 
+import forked
 import pytest
 from live import PASSWORD, Django, Site
 
@@ -16,11 +17,17 @@ USERS = ["alice", "bob", "carol", "dave", "erin"]
 
 
 def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        forked.begin()
     config.addinivalue_line("markers", "every_django: runs on old Djangos too")
     config.addinivalue_line("markers", "slow: waits long, so it begins first")
     config.addinivalue_line("markers", "newest_django: runs on the newest Django only")
     config.addinivalue_line("markers", "before_django_5: what Django 5.0 has dropped")
     config.addinivalue_line("markers", "older_apps: runs on Django 4.2, which has older plug-ins")
+
+
+def pytest_unconfigure(config):
+    forked.end()
 
 
 def pytest_generate_tests(metafunc):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
 
+import forked
 import requests
 
 HERE = Path(__file__).parent
@@ -38,11 +39,11 @@ class Django:
 class Process:
     """A server that says on its standard output where it is."""
 
-    def __init__(self, command, **options):
+    def __init__(self, command, start=subprocess.Popen, **options):
         self.log = ""
-        self.child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
-        )
+        if start is subprocess.Popen:
+            options["text"] = True
+        self.child = start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
         self.url = None
         for line in self.child.stdout:
             self.log += line
@@ -106,11 +107,11 @@ class Site:
         """Runs a command of manage.py; the bytes that it printed."""
         options = self._manage(*arguments)
         options["env"].update(environment)
-        return run(**options)
+        return output(forked.run(options.pop("args"), **options))
 
     def serve(self):
         options = self._manage("serve")
-        process = Process(options.pop("args"), **options)
+        process = Process(options.pop("args"), forked.Forked, **options)
         self.processes.append(process)
         self.url = process.url
         return process
@@ -119,7 +120,8 @@ class Site:
 
     def djaffar(self, *arguments, **environment):
         """Runs a command of djaffar; the bytes that it printed."""
-        return run([BINARY, *arguments], cwd=self.folder, env=clean(environment))
+        options = {"cwd": self.folder, "env": clean(environment), "timeout": 120}
+        return output(subprocess.run([BINARY, *arguments], capture_output=True, **options))
 
     def serve_djaffar(self, *options, alone=False):
         command = [BINARY, "serve", "--listen=127.0.0.1:0", "--rate-limit=0", *options]
@@ -231,7 +233,6 @@ def clean(extra):
     return {**ours, **extra}
 
 
-def run(args, **options):
-    done = subprocess.run(args, capture_output=True, timeout=120, **options)
+def output(done):
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
     return done.stdout

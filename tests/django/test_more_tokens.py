@@ -131,6 +131,7 @@ def pair(site, algorithm):
     return json.loads(site.manage("script", SITE_SCRIPT=script))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["HS256", "HS512", "RS256", "ES256", "ES384"])
 def test_jwt(make_site, algorithm):
     demands = {"AUDIENCE": ["shop", "pay"], "ISSUER": "https://id.example"}
@@ -182,6 +183,7 @@ def test_jwt(make_site, algorithm):
     same_refusal(check(site, "Bearer " + dave, None))
 
 
+@pytest.mark.slow
 def test_a_new_password_ends_a_jwt_that_holds_its_hash(make_site):
     site = make_site({"WHO": [JWT], "SIMPLE_JWT": {"CHECK_REVOKE_TOKEN": True}})
     site.serve()
