@@ -42,9 +42,7 @@ pub(crate) struct ClickHouse {
 
 impl ClickHouse {
     pub(crate) fn start(folder: &Path) -> ClickHouse {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("a port").port();
-        drop(listener);
+        let port = free_port();
         let folder = folder.canonicalize().expect("the folder");
         let mut command = Command::new(format!("{ROOT}/tests/clickhouse/serve"));
         command.arg("old").arg(folder.join("clickhouse")).arg(port.to_string());
@@ -53,9 +51,11 @@ impl ClickHouse {
         let freezer = Arc::new(move || Box::new(OnDisk(Frozen::new(&folder))) as Box<dyn Freezer>);
         let url = format!("clickhouse://djaffar:se%2Fcret@127.0.0.1:{port}/default");
         let site = WithClickHouse::new(Box::new(site), &url, None, freezer).expect("an address");
-        let server = ClickHouse { child, port, site };
+        let mut server = ClickHouse { child, port, site };
         while server.client("SELECT 1", None).is_err() {
             thread::sleep(Duration::from_millis(100));
+            let ended = server.child.try_wait().expect("a process");
+            assert!(ended.is_none(), "the server has ended: {ended:?}");
         }
         server
     }
@@ -80,6 +80,18 @@ impl ClickHouse {
     fn ask(&self, sql: &str) -> String {
         let said = self.client(sql, None).unwrap_or_else(|error| panic!("{sql}: {error}"));
         String::from_utf8_lossy(&said).trim().to_owned()
+    }
+}
+
+/// A port that nobody uses, with its two neighbours.
+fn free_port() -> u16 {
+    loop {
+        let first = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = first.local_addr().expect("a port").port();
+        let is_free = |number: u16| TcpListener::bind(("127.0.0.1", number)).is_ok();
+        if port < u16::MAX - 2 && is_free(port + 1) && is_free(port + 2) {
+            return port;
+        }
     }
 }
 

@@ -39,9 +39,11 @@ CREATE TABLE IF NOT EXISTS djaffar_sessioninfo{on} (
 ) ENGINE = {sessioninfo} ORDER BY session_id
 SETTINGS index_granularity = 1024;
 
--- The event_ids that are stored, to know them again. A row that is written twice changes nothing.
-CREATE TABLE IF NOT EXISTS djaffar_event{on} (
-    event_id UUID,
+-- The event_ids that are stored, to know them again. A row that is written twice changes nothing. Sixteen
+-- bytes, as 18.16 sorts a UUID by its second half: so the ids of one time (UUIDv7) lie together, and those
+-- of a batch are looked for in few places, however many are stored.
+CREATE TABLE IF NOT EXISTS djaffar_event_id{on} (
+    event_id FixedString(16),
     day Date
 ) ENGINE = {event} PARTITION BY toYYYYMM(day) ORDER BY event_id
 SETTINGS index_granularity = 256;

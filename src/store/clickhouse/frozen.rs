@@ -90,12 +90,14 @@ impl Part {
         let asked = version < 2 || data.array()? != [0];
         let [activities, infos, events] =
             [data.block()?, data.block()?, data.block()?].map(|bytes| Block::from(bytes.to_vec()));
+        // The first two versions had event_ids for a table with another type.
+        let events = if version < 3 { native::with_plain_uuids(&events)? } else { events };
         Ok(Part { rows, asked, activities, infos, events })
     }
 }
 
 /// The version of the format.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// Bytes to be written: what is long stays in pieces of its own.
 #[derive(Debug, Default)]
@@ -234,7 +236,7 @@ mod tests {
             asked: rows == 0,
             activities: vec![1, 2, 3].into(),
             infos: Block::default(),
-            events: vec![rows as u8; 20].into(),
+            events: Block::default(),
         };
         let session = NewSession { key: "k".into(), data: "ü".into(), expires: -1 };
         let frozen = Frozen {
@@ -246,10 +248,19 @@ mod tests {
             parts: vec![part(1), part(0)],
         };
         let bytes = frozen.encode().concat();
-        assert_eq!(Frozen::decode(&bytes), Ok(frozen));
+        assert_eq!(Frozen::decode(&bytes), Ok(frozen.clone()));
         for length in 0..bytes.len() {
             assert!(Frozen::decode(&bytes[..length]).is_err(), "{length}");
         }
+        let mut older = frozen.clone();
+        let ids = [5, 6].map(Uuid::from_u128);
+        let mut column = native::Column::new("event_id", "UUID");
+        ids.iter().for_each(|id| column.uuid(*id));
+        older.parts[0].events = native::block(2, [column]);
+        let bytes = older.encode().concat();
+        let read = Frozen::decode(&[&2_u32.to_le_bytes(), &bytes[4..]].concat()).unwrap();
+        assert_eq!(native::uuids(&read.parts[0].events, "event_id"), Ok(ids.to_vec()));
+        assert!(String::from_utf8_lossy(&read.encode().concat()).contains("FixedString(16)"));
         let newer = [&9_u32.to_le_bytes(), &bytes[4..]].concat();
         assert!(matches!(Frozen::decode(&newer), Err(Error::Schema(_))));
     }

@@ -1,16 +1,20 @@
-//! Gives a frozen batch to the shards, then has the site's database take sessions and cursor: on a
+//! Freezes a batch and gives it to the shards, then has the site's database take sessions and cursor: on a
 //! thread of its own, so that the next batch can be made meanwhile ([`super::writer`]). One batch at a
 //! time. Makes no batch, and knows no files.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel},
+    },
     thread,
     time::Duration,
 };
 
 use super::{
     super::{Batch, Error, Store},
+    frozen::{Freezer, Part},
     shards::{Pending, Shards},
 };
 
@@ -18,8 +22,13 @@ use super::{
 pub(super) struct Takers {
     pub(super) site: Box<dyn Store>,
     pub(super) shards: Shards,
-    /// What is frozen and not through everywhere. It is here until it is.
+    /// Where a batch is kept before it is tried.
+    pub(super) freezer: Box<dyn Freezer>,
+    /// What is frozen, or to be frozen, and not through everywhere. It is here until it is.
     pub(super) pending: Option<Pending>,
+    /// What all have by now: its memory may be used again.
+    pub(super) spent: Vec<Part>,
+    pub(super) over: Over,
 }
 
 /// What became of it.
@@ -31,11 +40,24 @@ pub(super) struct Giver {
     thread: Option<(Sender<Takers>, Receiver<Given>)>,
     /// How many bytes were parked when the takers were last seen.
     parked: u64,
+    over: Over,
+}
+
+/// Whether nothing may be frozen any more. Held while something is.
+pub(super) type Over = Arc<Mutex<bool>>;
+
+/// The thread goes on. What is frozen is given twice at worst, by it and by the next process, under the
+/// same name; what is not must not be frozen now, as the next process reads it from the spool again.
+impl Drop for Giver {
+    fn drop(&mut self) {
+        *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
 }
 
 impl Giver {
     pub(super) fn new(takers: Takers) -> Giver {
-        Giver { takers: Some(takers), thread: None, parked: 0 }
+        let over = Arc::clone(&takers.over);
+        Giver { takers: Some(takers), thread: None, parked: 0, over }
     }
 
     /// Begins to give what is pending.
@@ -130,16 +152,48 @@ impl Takers {
             Err(Error::Unavailable("giving a batch panicked".into()))
         });
         match (&given, &mut self.pending) {
-            (Ok(()), pending) => *pending = None,
-            (Err(_), Some(pending)) => pending.tried = true,
+            (Ok(()), pending) => {
+                self.spent = pending.take().map(|it| it.frozen.parts).unwrap_or_default();
+            }
+            (Err(_), Some(pending)) => pending.tried = pending.is_frozen,
             (Err(_), None) => {}
         }
         given
     }
 
+    /// Keeps on the disk what is pending. Meanwhile the servers may take down the rows for the statement
+    /// that inserts them, which nobody sends before.
+    fn freeze(&mut self) -> Result<(), Error> {
+        let Takers { shards, freezer, over, pending: Some(pending), .. } = self else {
+            return Ok(());
+        };
+        if pending.is_frozen {
+            return Ok(());
+        }
+        let frozen = &pending.frozen;
+        let (kept, staged) = thread::scope(|scope| {
+            let keeping = scope.spawn(|| {
+                let bytes = frozen.encode();
+                match *over.lock().unwrap_or_else(PoisonError::into_inner) {
+                    true => Err(Error::Unavailable("it is too late for another batch".into())),
+                    false => freezer.freeze(&bytes),
+                }
+            });
+            let staged = shards.stage(frozen);
+            (keeping.join().unwrap_or_else(|panic| resume_unwind(panic)), staged)
+        });
+        if kept.is_err() {
+            shards.unstage(&staged);
+        }
+        kept?;
+        (pending.is_frozen, pending.staged) = (true, staged);
+        Ok(())
+    }
+
     /// Every shard takes its bytes, or has them parked; then the cursor moves.
     fn give_pending(&mut self) -> Result<(), Error> {
-        let Takers { site, shards, pending: Some(pending) } = self else { return Ok(()) };
+        self.freeze()?;
+        let Takers { site, shards, pending: Some(pending), .. } = self else { return Ok(()) };
         shards.give(pending)?;
         let (sessions, cursor) = (&*pending.frozen.sessions, pending.frozen.cursor);
         let batch = Batch { activities: &[], sessions, cursor };

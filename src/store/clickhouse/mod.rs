@@ -11,11 +11,13 @@
 //! bytes again, and name settings only where they are known.
 
 mod address;
+mod carry;
 mod frozen;
 mod giver;
 mod history;
 mod http;
 mod insert;
+mod known;
 mod moving;
 mod native;
 mod number;
@@ -28,6 +30,7 @@ mod rows;
 mod schema;
 mod shard;
 mod shards;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod writer;

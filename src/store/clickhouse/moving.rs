@@ -19,6 +19,7 @@ use super::{
     },
     address::Address,
     frozen::{Freezer, Frozen, Out, Part},
+    insert::Try,
     number::{self, COUNT_BITS, Numbers, SPOOL_BITS},
     rows::{Blocks, Row, Stamp},
     runtime,
@@ -117,7 +118,7 @@ impl ClickHouseMover {
         let (shards, tried) = (&mut self.shards, *tried);
         let tries = shards.iter_mut().zip(&frozen.parts).zip(done).filter(|(_, done)| !**done).map(
             |((shard, part), done)| async move {
-                shard.take(part, stamp, tried).await?;
+                shard.take(part, stamp, Try::new(tried)).await?;
                 *done = true;
                 Ok(())
             },
@@ -245,6 +246,7 @@ impl ClickHouseMover {
         };
         if let Some(block) = blocks.get_mut(row.shard(self.shards.len())) {
             block.push_row(&row, number, stamp);
+            row.event_id.into_iter().for_each(|id| block.event(id, stamp));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::super::Error;
+use super::{super::Error, rows::EVENT_ID};
 
 /// A block in the pieces in which it was made: many megabytes, which are copied nowhere on their way to
 /// the disk and the server. Nothing in it: no rows.
@@ -25,6 +25,17 @@ impl Block {
 
     pub(super) fn pieces(&self) -> &[Bytes] {
         &self.0
+    }
+
+    /// The memory of its columns, emptied, where nobody else has it any more.
+    pub(super) fn into_room(self) -> Vec<Vec<u8>> {
+        // Each column comes behind what says its name.
+        let columns = self.0.into_iter().skip(1).step_by(2);
+        let emptied = columns.map(|mut piece| {
+            piece.clear();
+            Vec::from(piece)
+        });
+        emptied.collect()
     }
 
     /// In one piece.
@@ -74,6 +85,13 @@ impl Column {
         self.bytes.reserve_exact(bytes);
     }
 
+    /// Has room for so many, in this memory if it is enough: new memory comes page by page.
+    pub(super) fn reuse(&mut self, room: Vec<u8>, bytes: usize) {
+        // A little more: a column of many megabytes that grows is copied.
+        let more = bytes + bytes / 16;
+        self.bytes = if room.capacity() < bytes { Vec::with_capacity(more) } else { room };
+    }
+
     pub(super) fn i64(&mut self, value: i64) {
         self.bytes.extend_from_slice(&value.to_le_bytes());
     }
@@ -91,6 +109,11 @@ impl Column {
         let (high, low) = value.as_u64_pair();
         self.bytes.extend_from_slice(&high.to_le_bytes());
         self.bytes.extend_from_slice(&low.to_le_bytes());
+    }
+
+    /// Byte by byte.
+    pub(super) fn plain_uuid(&mut self, value: Uuid) {
+        self.bytes.extend_from_slice(value.as_bytes());
     }
 
     pub(super) fn text(&mut self, value: &str) {
@@ -136,7 +159,7 @@ fn columns(block: &[u8]) -> Result<Vec<Cells<'_>>, Error> {
         for _ in 0..rows {
             cells.push(match kind {
                 "Int64" | "UInt64" => bytes.take(8)?,
-                "UUID" => bytes.take(16)?,
+                "UUID" | EVENT_ID => bytes.take(16)?,
                 "DateTime" => bytes.take(4)?,
                 "Date" => bytes.take(2)?,
                 "String" => bytes.slice()?,
@@ -152,9 +175,36 @@ fn columns(block: &[u8]) -> Result<Vec<Cells<'_>>, Error> {
 pub(super) fn uuids(block: &Block, name: &str) -> Result<Vec<Uuid>, Error> {
     let whole = block.whole();
     let columns = columns(&whole)?;
-    let cells = columns.into_iter().find(|column| column.name == name);
-    let cells = cells.map(|column| column.cells).unwrap_or_default();
-    cells.into_iter().map(|cell| Rows(cell).uuid()).collect()
+    let Some(Cells { kind, cells, .. }) = columns.into_iter().find(|it| it.name == name) else {
+        return Ok(Vec::new());
+    };
+    let is_plain = kind == EVENT_ID;
+    let read = |mut cell: Rows<'_>| if is_plain { cell.plain_uuid() } else { cell.uuid() };
+    cells.into_iter().map(|cell| read(Rows(cell))).collect()
+}
+
+/// A block with its UUIDs byte by byte.
+pub(super) fn with_plain_uuids(block: &Block) -> Result<Block, Error> {
+    let whole = block.whole();
+    let columns = columns(&whole)?;
+    let rows = columns.first().map_or(0, |column| column.cells.len());
+    let mut bytes = Vec::with_capacity(whole.len() + 16);
+    if rows > 0 {
+        number(&mut bytes, columns.len() as u64);
+        number(&mut bytes, rows as u64);
+    }
+    for Cells { name, kind, cells } in columns {
+        let is_uuid = kind == "UUID";
+        text(&mut bytes, name.as_bytes());
+        text(&mut bytes, if is_uuid { EVENT_ID } else { kind }.as_bytes());
+        for cell in cells {
+            match is_uuid {
+                true => bytes.extend_from_slice(Rows(cell).uuid()?.as_bytes()),
+                false => bytes.extend_from_slice(cell),
+            }
+        }
+    }
+    Ok(bytes.into())
 }
 
 /// The rows of a block that are to be kept; nothing where there are none.
@@ -234,6 +284,11 @@ impl<'a> Rows<'a> {
         Ok(Uuid::from_u64_pair(self.u64()?, self.u64()?))
     }
 
+    /// Byte by byte.
+    pub(super) fn plain_uuid(&mut self) -> Result<Uuid, Error> {
+        Ok(Uuid::from_bytes(self.array()?))
+    }
+
     pub(super) fn text(&mut self) -> Result<String, Error> {
         Ok(String::from_utf8_lossy(self.slice()?).into_owned())
     }
@@ -275,6 +330,32 @@ mod tests {
         want.extend(long.as_bytes());
         assert_eq!(bytes.whole(), want);
         assert_eq!((bytes.len(), bytes.pieces().len()), (want.len(), 4));
+        // Their memory once more.
+        let mut path = Column::new("path", "String");
+        path.reuse(Vec::new(), 1_000);
+        path.text(&long);
+        let (at, room) = (path.bytes.as_ptr(), block(1, [path]).into_room());
+        let mut path = Column::new("path", "String");
+        room.into_iter().for_each(|room| path.reuse(room, 900));
+        assert_eq!((path.bytes.as_ptr(), path.len(), path.bytes.capacity()), (at, 0, 1_062));
+    }
+
+    #[test]
+    fn uuids_of_older_blocks() {
+        let ids = [3, 1, 2].map(|it: u128| Uuid::from_u128(it << 100 | 0xabcd));
+        let (mut event_id, mut day) = (Column::new("event_id", "UUID"), Column::new("day", "Date"));
+        let mut plain = Column::new("event_id", EVENT_ID);
+        for id in ids {
+            event_id.uuid(id);
+            plain.plain_uuid(id);
+            day.u16(7);
+        }
+        let older = block(3, [event_id, day.clone()]);
+        assert_eq!(uuids(&older, "event_id"), Ok(ids.to_vec()));
+        let newer = with_plain_uuids(&older).unwrap();
+        assert_eq!(newer, block(3, [plain, day]));
+        assert_eq!(uuids(&newer, "event_id"), Ok(ids.to_vec()));
+        assert_eq!(with_plain_uuids(&Block::default()), Ok(Block::default()));
     }
 
     #[test]

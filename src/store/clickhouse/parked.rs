@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::{
     super::Error,
     address::Address,
+    insert::Try,
     parking::{Parcel, Parking, Place},
     runtime,
     shard::Shard,
@@ -275,7 +276,7 @@ impl Worker {
             self.parking.park(place, &parcel.encode())?;
             tried = false;
         }
-        shard.take(&parcel.part, parcel.stamp, tried).await?;
+        shard.take(&parcel.part, parcel.stamp, Try::new(tried)).await?;
         self.parking.remove(place)
     }
 

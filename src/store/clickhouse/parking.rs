@@ -100,7 +100,8 @@ mod tests {
                 let mut activity = activity(*number);
                 activity.path = "/é".repeat(100 * *number as usize);
                 activity.event_id = ids.get(*number as usize).copied();
-                blocks.push(&activity, i64::from(*number), stamp);
+                blocks.fill(&[(&activity, i64::from(*number))], stamp);
+                activity.event_id.into_iter().for_each(|id| blocks.event(id, stamp));
             }
             blocks.finish()
         };

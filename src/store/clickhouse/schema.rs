@@ -1,10 +1,11 @@
-//! The tables: made on every server, and looked at.
+//! The tables: made on every server, and looked at. What older ones had is carried over in [`super::carry`].
 
 use std::time::Duration;
 
 use super::{
     super::Error,
     address::Address,
+    carry,
     http::{Ask, Link},
     native::Rows,
     rows::{ACTIVITY, EVENT, SESSIONINFO},
@@ -20,7 +21,7 @@ const SQL: &str = include_str!("../../../migrations/clickhouse/0001_djaffar.sql"
 const TABLES: [(&str, &[(&str, &str)]); 3] = [
     ("djaffar_activity", &ACTIVITY),
     ("djaffar_sessioninfo", &SESSIONINFO),
-    ("djaffar_event", &EVENT),
+    ("djaffar_event_id", &EVENT),
 ];
 
 /// Makes what is missing, on all servers: every one must be there.
@@ -49,6 +50,7 @@ pub(super) async fn migrate(address: &Address) -> Result<(), Error> {
             for statement in statements(address, number, host, settings) {
                 make(&mut link, &statement).await?;
             }
+            carry::events(&mut link, address).await?;
         }
     }
     Ok(())
@@ -87,7 +89,7 @@ fn statements(address: &Address, shard: usize, host: &str, settings: &str) -> Ve
     let sql = SQL
         .replace("{on}", on)
         .replace("{activity}", &engine("djaffar_activity", "MergeTree", ""))
-        .replace("{event}", &engine("djaffar_event", "MergeTree", ""))
+        .replace("{event}", &engine("djaffar_event_id", "MergeTree", ""))
         .replace("{sessioninfo}", &engine("djaffar_sessioninfo", "ReplacingMergeTree", "version"))
         .replace("{settings}", settings);
     let is_code = |line: &&str| !line.trim_start().starts_with("--");

@@ -1,31 +1,27 @@
 //! One shard: gives it a block exactly once, whichever of its replicas is there.
 //!
 //! A block is tried again until a server says that it has it, also when an earlier try may have
-//! come through. How the server knows it again depends on what it can ([`super::insert`]).
+//! come through. How the server knows it again depends on what it can ([`super::insert`]). Which
+//! event_ids it has is asked in [`super::known`].
 
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use super::{
-    super::Error,
-    address::Address,
-    frozen::Part,
-    http::Ask,
-    native::Rows,
-    replica::Replica,
-    rows::{Stamp, ids},
+    super::Error, address::Address, frozen::Part, insert::Try, replica::Replica, rows::Stamp,
+    stage::unstage,
 };
 
 /// A shard.
 #[derive(Debug)]
 pub(super) struct Shard {
-    replicas: Vec<Replica>,
+    pub(super) replicas: Vec<Replica>,
     /// The one that worked last.
-    preferred: usize,
+    pub(super) preferred: usize,
     /// How long to wait for one of them; none: as long as its connection does.
-    patience: Option<Duration>,
-    tables: Tables,
+    pub(super) patience: Option<Duration>,
+    pub(super) tables: Tables,
+    /// So many questions for event_ids to come are asked with a table.
+    pub(super) crowded: u32,
 }
 
 /// What they are called.
@@ -45,22 +41,24 @@ impl Shard {
             tables: Tables {
                 activity: address.local("djaffar_activity"),
                 sessioninfo: address.local("djaffar_sessioninfo"),
-                event: address.local("djaffar_event"),
+                event: address.local("djaffar_event_id"),
             },
+            crowded: 0,
         };
         address.shards.iter().map(shard).collect()
     }
 
-    /// Has the shard take its part, once. `tried`: it may have it already.
+    /// Has the shard take its part, once.
     pub(super) async fn take(
         &mut self,
         part: &Part,
         stamp: Stamp,
-        mut tried: bool,
+        mut attempt: Try,
     ) -> Result<(), Error> {
         let mut failed = None;
         for _ in 0..self.replicas.len() {
-            match within(self.patience, self.take_here(part, stamp, tried)).await {
+            let this = std::mem::replace(&mut attempt, Try::Again);
+            match within(self.patience, self.take_here(part, stamp, this)).await {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     let replica = self.replicas.get_mut(self.preferred);
@@ -69,17 +67,34 @@ impl Shard {
                     }
                     self.preferred = (self.preferred + 1) % self.replicas.len();
                     failed.get_or_insert(error);
-                    tried = true;
                 }
             }
         }
         Err(failed.unwrap_or_else(none))
     }
 
-    async fn take_here(&mut self, part: &Part, stamp: Stamp, tried: bool) -> Result<(), Error> {
+    async fn take_here(&mut self, part: &Part, stamp: Stamp, attempt: Try) -> Result<(), Error> {
         let Self { replicas, preferred, tables, .. } = self;
         let replica = replicas.get_mut(*preferred).ok_or_else(none)?;
-        replica.take(tables, part, stamp, tried).await
+        replica.take(tables, part, stamp, attempt).await
+    }
+
+    /// Puts the activities where the first try finds them; the name of the session.
+    pub(super) async fn stage(&mut self, part: &Part) -> Option<String> {
+        let Self { replicas, preferred, tables, patience, .. } = self;
+        let replica = replicas.get_mut(*preferred)?;
+        within(*patience, async { Ok(replica.stage(tables, part).await) }).await.ok()?
+    }
+
+    /// Drops what was staged in vain.
+    pub(super) async fn unstage(&mut self, session: &str) {
+        if let Some(replica) = self.replicas.get_mut(self.preferred) {
+            let dropping = async {
+                unstage(&mut replica.link, session).await;
+                Ok(())
+            };
+            drop(within(self.patience, dropping).await);
+        }
     }
 
     /// Whether one of its servers would take a block now.
@@ -93,67 +108,17 @@ impl Shard {
         false
     }
 
-    fn replica(&mut self) -> Result<&mut Replica, Error> {
+    pub(super) fn replica(&mut self) -> Result<&mut Replica, Error> {
         self.replicas.get_mut(self.preferred).ok_or_else(none)
-    }
-
-    /// Which of these event_ids it has.
-    pub(super) async fn known(&mut self, wanted: &[Uuid]) -> Result<Vec<Uuid>, Error> {
-        self.ask_known(wanted, false).await
-    }
-
-    /// The same of a replica that has fetched all from the others, which may take long after they were
-    /// away.
-    pub(super) async fn known_surely(&mut self, wanted: &[Uuid]) -> Result<Vec<Uuid>, Error> {
-        self.ask_known(wanted, true).await
-    }
-
-    async fn ask_known(&mut self, wanted: &[Uuid], surely: bool) -> Result<Vec<Uuid>, Error> {
-        let sql = format!(
-            "SELECT DISTINCT event_id FROM {} WHERE event_id IN (SELECT event_id FROM wanted) \
-             FORMAT RowBinary",
-            self.tables.event
-        );
-        let block = ids(wanted);
-        let mut failed = None;
-        for _ in 0..self.replicas.len() {
-            let ask = Ask::query(&sql)
-                .with("wanted_structure", "event_id UUID")
-                .with("wanted_format", "Native")
-                .table("wanted", &block);
-            let (patience, event, activity) =
-                (self.patience, self.tables.event.clone(), self.tables.activity.clone());
-            let replica = self.replica()?;
-            let answer = within(patience, async {
-                if surely && replica.talents(&activity).await?.replicated {
-                    replica.must_have_all(&event).await?;
-                }
-                replica.link.ask(ask).await
-            });
-            match answer.await {
-                Ok(answer) => {
-                    let (mut rows, mut found) = (Rows(&answer), Vec::new());
-                    while !rows.is_empty() {
-                        found.push(rows.uuid()?);
-                    }
-                    return Ok(found);
-                }
-                Err(error) => {
-                    self.preferred = (self.preferred + 1) % self.replicas.len();
-                    failed.get_or_insert(error);
-                }
-            }
-        }
-        Err(failed.unwrap_or_else(none))
     }
 }
 
-fn none() -> Error {
+pub(super) fn none() -> Error {
     Error::Unavailable("a shard without servers".into())
 }
 
 /// The work, for as long as there is patience.
-async fn within<T>(
+pub(super) async fn within<T>(
     patience: Option<Duration>,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {

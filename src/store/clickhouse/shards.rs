@@ -15,6 +15,7 @@ use super::{
     super::Error,
     address::Address,
     frozen::{Frozen, Part},
+    insert::Try,
     parked::{Kept, Parked},
     parking::{Parcel, Parking},
     recent::{self, Recent},
@@ -48,13 +49,25 @@ pub(super) struct Pending {
     pub(super) kept: Vec<Kept>,
     /// Whether a shard may have it unknown to us.
     pub(super) tried: bool,
+    /// Whether it is on the disk: only then it is tried.
+    pub(super) is_frozen: bool,
+    /// The sessions of the shards that have the activities in a temporary table.
+    pub(super) staged: Vec<Option<String>>,
 }
 
 impl Pending {
-    /// That was not tried yet.
+    /// That is to be frozen.
     pub(super) fn new(frozen: Frozen) -> Pending {
         let done = frozen.parts.iter().map(|part| part.asked && part.is_empty()).collect();
-        Pending { frozen, done, kept: Vec::new(), tried: false }
+        let (kept, staged) = (Vec::new(), Vec::new());
+        Pending { frozen, done, kept, tried: false, is_frozen: false, staged }
+    }
+
+    /// That may have been tried by the process before.
+    pub(super) fn found(frozen: Frozen, kept: Vec<Kept>) -> Pending {
+        let has = |shard| kept.iter().any(|(place, _)| place.shard as usize == shard);
+        let done = (0..frozen.parts.len()).map(has).collect();
+        Pending { frozen, done, kept, tried: true, is_frozen: true, staged: Vec::new() }
     }
 }
 
@@ -107,9 +120,31 @@ impl Shards {
         self.parked.release(kept);
     }
 
+    /// Puts the activities of a batch where the first try finds them; the sessions, where that worked.
+    /// Nothing is tried by that.
+    pub(super) fn stage(&mut self, frozen: &Frozen) -> Vec<Option<String>> {
+        let parked = &self.parked;
+        let shards = self.shards.iter_mut().zip(&frozen.parts).enumerate();
+        let staging = shards.map(|(number, (shard, part))| async move {
+            let is_next = part.asked && !parked.waits(number);
+            if is_next { shard.stage(part).await } else { None }
+        });
+        let Ok(runtime) = runtime(&mut self.runtime) else { return Vec::new() };
+        runtime.block_on(join_all(staging))
+    }
+
+    /// Drops what was staged and is not tried.
+    pub(super) fn unstage(&mut self, staged: &[Option<String>]) {
+        let staged = self.shards.iter_mut().zip(staged);
+        let dropping = staged.filter_map(|(shard, it)| Some(shard.unstage(it.as_deref()?)));
+        if let Ok(runtime) = runtime(&mut self.runtime) {
+            runtime.block_on(join_all(dropping));
+        }
+    }
+
     /// Has every shard take its part of a batch, or have it parked.
     pub(super) fn give(&mut self, pending: &mut Pending) -> Result<(), Error> {
-        let Pending { frozen, done, kept, tried } = pending;
+        let Pending { frozen, done, kept, tried, staged, .. } = pending;
         if frozen.parts.len() != self.shards.len() {
             return Err(Error::Schema(format!(
                 "a batch for {} shards is frozen in the spool, and activity_database names {}: \
@@ -124,10 +159,14 @@ impl Shards {
         let (parts, tried, start) = (&frozen.parts, *tried, Instant::now());
         let tries = self.shards.iter_mut().zip(parts).zip(&mut *done).enumerate();
         let tries = tries.filter(|(shard, (_, done))| !**done && now(*shard)).map(
-            |(number, ((shard, part), done))| async move {
-                let taken = shard.take(part, stamp, tried).await;
-                *done = taken.is_ok();
-                (number, taken)
+            |(number, ((shard, part), done))| {
+                let staged = staged.get_mut(number).and_then(Option::take);
+                let attempt = if tried { Try::Again } else { Try::First(staged) };
+                async move {
+                    let taken = shard.take(part, stamp, attempt).await;
+                    *done = taken.is_ok();
+                    (number, taken)
+                }
             },
         );
         let results = runtime(&mut self.runtime)?.block_on(join_all(tries));

@@ -6,11 +6,12 @@
 //! sessions and the cursor in one transaction ([`super::giver`]). What a shard that is away would get
 //! is parked (`shards`) instead, if another one is there.
 //!
-//! While one batch is given, the next one is made; but it is frozen only when that one is through. So
-//! there is one frozen batch at most, and what fails is the fault of one batch.
+//! While one batch is frozen and given, the next one is made; but it is frozen only when that one is
+//! through. So there is one frozen batch at most, and what fails is the fault of one batch.
 
 use std::{
     collections::HashMap,
+    iter,
     panic::resume_unwind,
     thread,
     time::{Duration, UNIX_EPOCH},
@@ -23,14 +24,14 @@ use super::{
     super::{Batch, Cursor, Error, Moments, Store, Taken},
     address::Address,
     frozen::{Freezer, Frozen, Part},
-    giver::{Giver, Takers},
-    native,
+    giver::{Giver, Over, Takers},
+    native::{self, Block},
     number::{self, Numbers},
-    order,
+    order::{self, Numbered},
     rows::{self, Blocks, Sizes, Stamp},
     shards::{Asker, Known, Pending, Shards},
 };
-use crate::activity::{Activity, Session};
+use crate::activity::Activity;
 
 /// How many sessions to remember as written.
 const KNOWN_SESSIONS: usize = 65_536;
@@ -45,7 +46,6 @@ pub(super) struct Writer {
     /// Whether that failed last: then those are asked who wait longer.
     asked_in_vain: bool,
     shards: usize,
-    freezer: Box<dyn Freezer>,
     moments: Moments,
     /// [`TURN`], but in tests.
     pub(super) turn: Duration,
@@ -53,9 +53,9 @@ pub(super) struct Writer {
     thawed: bool,
     /// Where the spool is stored to once what is frozen is through.
     frozen_to: Option<Cursor>,
-    /// The event_ids of what was frozen last: no server may know them yet. Others that are stored may be
-    /// among them.
-    frozen_events: HashSet<Uuid>,
+    /// The event_ids of what was frozen last, sorted: no server may know them yet. Others that are stored
+    /// may be among them.
+    frozen_events: Vec<Uuid>,
     /// The site's cursors, of the spools that were asked for.
     positions: HashMap<Uuid, HashMap<Uuid, u64>>,
     numbers: HashMap<Uuid, Numbers>,
@@ -65,13 +65,15 @@ pub(super) struct Writer {
     sessions: HashSet<String>,
     /// How large the columns of the last batch were.
     sizes: Sizes,
+    /// What is not needed any more of a batch before: its memory is.
+    spent: Vec<Part>,
 }
 
 /// A batch that is to be frozen.
 struct Ready {
     frozen: Frozen,
-    /// The event_ids in it; some may be stored already.
-    events: HashSet<Uuid>,
+    /// The event_ids in it, sorted; some may be stored already.
+    events: Vec<Uuid>,
     /// Sessions whose info is in it.
     sessions: Vec<String>,
 }
@@ -88,18 +90,25 @@ impl Writer {
             asker: Asker::new(address),
             asked_in_vain: false,
             shards: shards.count(),
-            giver: Giver::new(Takers { site, shards, pending: None }),
-            freezer,
+            giver: Giver::new(Takers {
+                site,
+                shards,
+                freezer,
+                pending: None,
+                spent: Vec::new(),
+                over: Over::default(),
+            }),
             moments,
             turn: TURN,
             thawed: false,
             frozen_to: None,
-            frozen_events: HashSet::new(),
+            frozen_events: Vec::new(),
             positions: HashMap::new(),
             numbers: HashMap::new(),
             last_id: 0,
             sessions: HashSet::new(),
             sizes: Sizes::default(),
+            spent: Vec::new(),
         }
     }
 
@@ -127,7 +136,7 @@ impl Writer {
     fn thaw(&mut self) -> Result<(), Error> {
         let mut held = None;
         let mut events = Vec::new();
-        if let Some(bytes) = self.freezer.load()? {
+        if let Some(bytes) = self.giver.settle(self.turn)?.freezer.load()? {
             let frozen = Frozen::decode(&bytes)?;
             self.last_id = frozen.last_id;
             self.frozen_to = Some(frozen.cursor);
@@ -142,12 +151,9 @@ impl Writer {
         let takers = self.giver.settle(self.turn)?;
         let kept = takers.shards.find(batch)?;
         takers.shards.remember(events.iter().copied());
-        self.frozen_events = events.into_iter().collect();
-        takers.pending = held.map(|frozen| {
-            let has = |shard| kept.iter().any(|(place, _)| place.shard as usize == shard);
-            let done = (0..frozen.parts.len()).map(has).collect();
-            Pending { frozen, done, kept, tried: true }
-        });
+        order::events(&mut events);
+        self.frozen_events = events;
+        takers.pending = held.map(|frozen| Pending::found(frozen, kept));
         self.thawed = true;
         Ok(())
     }
@@ -162,8 +168,8 @@ impl Writer {
         Ok(position.is_some_and(|position| *position >= cursor.position))
     }
 
-    /// Freezes what is new of a batch and begins to give it, once the one before is through. Returns how
-    /// many activities that is; with none of them the batch is stored.
+    /// Begins to freeze and give what is new of a batch, once the one before is through. Returns how many
+    /// activities that is; with none of them the batch is stored.
     fn begin(&mut self, batch: &Batch<'_>) -> Result<u64, Error> {
         // What failed goes first, before anything is made of this one; and what is frozen is not made
         // again.
@@ -185,7 +191,6 @@ impl Writer {
             move_to(&mut self.positions, batch.cursor);
             return Ok(0);
         }
-        self.freezer.freeze(&ready.frozen.encode())?;
         self.give(ready)?;
         Ok(count)
     }
@@ -222,12 +227,7 @@ impl Writer {
     /// Cuts up, numbers and encodes a batch: of the activities with the same `event_id` the first, and
     /// none that is frozen already.
     fn encode(&mut self, batch: &Batch<'_>) -> Ready {
-        let (mut events, frozen) =
-            (HashSet::with_capacity(batch.activities.len()), &self.frozen_events);
-        let mut is_fresh =
-            |id: Option<Uuid>| id.is_none_or(|id| !frozen.contains(&id) && events.insert(id));
-        let fresh: Vec<&Activity> =
-            batch.activities.iter().filter(|it| is_fresh(it.event_id)).collect();
+        let (fresh, events) = order::fresh(batch.activities, &self.frozen_events);
         let now = UNIX_EPOCH.elapsed().map_or(0, |time| time.as_millis());
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         let numbers = self.numbers.get_mut(&batch.cursor.spool);
@@ -235,17 +235,27 @@ impl Writer {
         self.last_id = ids.last().copied().unwrap_or(self.last_id);
         let stored_at = number::second_of(ids.first().copied().unwrap_or_default());
         let stamp = Stamp { batch: Uuid::new_v4(), stored_at };
+        let spent = std::mem::take(&mut self.spent).into_iter().map(|part| part.activities);
+        let spent = spent.chain(iter::repeat_with(Block::default)).take(self.shards);
         let mut blocks: Vec<Blocks> =
-            (0..self.shards).map(|_| Blocks::with_room(&self.sizes)).collect();
-        let (infos, sessions) = self.new_sessions(&fresh);
-        for (session, activity) in infos {
-            if let Some(block) = blocks.get_mut(rows::shard(activity, self.shards)) {
-                block.info(session, activity);
-            }
+            spent.map(|spent| Blocks::with_room(&self.sizes, spent)).collect();
+        let mut with = |activity: &Activity, add: &dyn Fn(&mut Blocks)| {
+            blocks.get_mut(rows::shard(activity, self.shards)).map(add);
+        };
+        let sorted = order::activities(fresh.into_iter().zip(ids));
+        let infos = order::first_of_sessions(&sorted, |key| !self.sessions.contains(key));
+        for (session, activity) in &infos {
+            with(activity, &|block| block.info(session, activity));
         }
-        for (activity, id) in order::activities(fresh.iter().copied().zip(ids)) {
-            if let Some(block) = blocks.get_mut(rows::shard(activity, self.shards)) {
-                block.push(activity, id, stamp);
+        for (id, place) in &events {
+            let Some(activity) = batch.activities.get(*place) else { continue };
+            with(activity, &|block| block.event(*id, stamp));
+        }
+        for (number, block) in blocks.iter_mut().enumerate() {
+            let is_its = |it: &&Numbered<'_>| rows::shard(it.0, self.shards) == number;
+            match self.shards {
+                1 => block.fill(&sorted, stamp),
+                _ => block.fill(&sorted.iter().filter(is_its).copied().collect::<Vec<_>>(), stamp),
             }
         }
         if let Some(block) = blocks.first() {
@@ -259,30 +269,18 @@ impl Writer {
             sessions: batch.sessions.to_vec(),
             parts: blocks.into_iter().map(Blocks::finish).collect(),
         };
-        Ready { frozen, events, sessions }
+        Ready {
+            frozen,
+            events: events.into_iter().map(|(id, _)| id).collect(),
+            sessions: infos.into_iter().map(|(session, _)| session.key.clone()).collect(),
+        }
     }
 
-    /// The sessions whose info may be new, each with its first activity, and their keys.
-    fn new_sessions<'a>(
-        &self,
-        activities: &[&'a Activity],
-    ) -> (Vec<(&'a Session, &'a Activity)>, Vec<String>) {
-        let mut met: HashSet<&str> = HashSet::new();
-        let mut infos: Vec<(&Session, &Activity)> = activities
-            .iter()
-            .filter_map(|activity| Some((activity.session.as_ref()?, *activity)))
-            .filter(|(session, _)| {
-                !self.sessions.contains(&session.key) && met.insert(session.key.as_str())
-            })
-            .collect();
-        order::infos(&mut infos);
-        let keys = infos.iter().map(|(session, _)| session.key.clone()).collect();
-        (infos, keys)
-    }
-
-    /// What is frozen now will be stored, whatever happens.
+    /// Has a batch frozen and given: it will be stored, whatever happens, unless this process ends before
+    /// it is frozen; then it is still in the spool.
     fn give(&mut self, Ready { frozen, events, sessions }: Ready) -> Result<(), Error> {
         let takers = self.giver.settle(self.turn)?;
+        self.spent = std::mem::take(&mut takers.spent);
         takers.shards.remember(events.iter().copied());
         self.frozen_to = Some(frozen.cursor);
         self.frozen_events = events;
@@ -338,7 +336,10 @@ impl Store for Writer {
     }
 
     fn settle(&mut self, within: Duration) -> Result<(), Error> {
-        self.settled(within).map(drop)
+        self.settled(within)?.spent = Vec::new();
+        // Nothing more waits: what many rows took is not needed.
+        self.spent = Vec::new();
+        Ok(())
     }
 
     fn forget(&mut self, spool: Uuid, segments: &[Uuid]) -> Result<(), Error> {
@@ -346,7 +347,7 @@ impl Store for Writer {
         // Without its cursor, the next process would take a batch that is stored for one that is
         // not.
         if self.frozen_to.is_some_and(|to| segments.contains(&to.segment)) {
-            self.freezer.freeze(&[])?;
+            self.before()?.freezer.freeze(&[])?;
             self.frozen_to = None;
         }
         self.before()?.site.forget(spool, segments)?;

@@ -98,6 +98,15 @@ impl Scene {
         assert_eq!(found, want);
     }
 
+    /// Until the batch of this number is on the disk.
+    fn wait_until_frozen(&self, number: u128) {
+        let is_it =
+            |bytes: &Vec<u8>| end_of_frozen(bytes).unwrap().segment == Uuid::from_u128(number);
+        while !self.memory.0.lock().unwrap().as_ref().is_some_and(is_it) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Whose cursors are there.
     #[track_caller]
     fn must_be_at(&self, numbers: &[u32]) {
@@ -230,6 +239,7 @@ fn killed(scene: &Scene) {
     let mut writer = scene.writer();
     assert_eq!(writer.cursors(SPOOL).map(|it| it.len()), Ok(2));
     assert_eq!(take(&mut writer, 2), Ok(Taken::Later));
+    scene.wait_until_frozen(2);
     // At once: what it has asked the servers for may come through yet.
     drop(writer);
     let (mut writer, start) = (scene.writer(), Instant::now());
@@ -245,8 +255,33 @@ fn killed(scene: &Scene) {
     scene.must_have(&[0, 1, 2, 10, 11, 20, 21, 30, 31]);
 }
 
+/// The process ends before the batch is frozen, or while it is: then the next one makes it again, or
+/// finds it, but its thread, which goes on, gives none that the next one does not know.
+fn killed_before(scene: &Scene) {
+    let mut want = Vec::new();
+    for (number, pause) in (1..).zip([0, 0, 1, 2, 5]) {
+        let mut writer = scene.writer();
+        while let Err(error @ Error::Unavailable(_)) = writer.cursors(SPOOL) {
+            eprintln!("{error}");
+        }
+        assert_eq!(take(&mut writer, number), Ok(Taken::Later));
+        std::thread::sleep(Duration::from_millis(pause));
+        drop(writer);
+        let mut writer = scene.writer();
+        let start = Instant::now();
+        while let Err(error @ Error::Unavailable(_)) = write(&mut writer, number) {
+            assert!(start.elapsed() < LONG, "{error}");
+        }
+        drop(writer);
+        want.extend([0, 1].map(|row| number * 10 + row));
+        want.extend((number == 1).then_some(12));
+        std::thread::sleep(Duration::from_millis(100));
+        scene.must_have(&want);
+    }
+}
+
 fn all(variable: &str) {
-    for scenario in [in_turn, slow, blame, killed] {
+    for scenario in [in_turn, slow, blame, killed, killed_before] {
         scenario(&Scene::new(variable));
     }
 }

@@ -1,6 +1,8 @@
 //! The conformance suite against real servers: those that `tests/clickhouse/run` starts and names
 //! in the environment.
 
+mod carried;
+mod known;
 mod later;
 mod staged;
 

@@ -3,11 +3,12 @@
 use super::{
     super::{
         frozen::Part,
-        insert::{conditional, fill, in_session, stage},
+        insert::{Try, conditional},
         native::Rows,
         replica::{Guard, Replica, count},
         rows::{Blocks, Stamp},
         shard::Tables,
+        stage::{fill, in_session, stage},
     },
     *,
 };
@@ -18,9 +19,9 @@ const TABLE: &str = "djaffar_activity";
 fn batch(number: u32) -> (Part, Stamp) {
     let stamp = Stamp { batch: uuid::Uuid::new_v4(), stored_at: 1_790_000_000 };
     let mut blocks = Blocks::new();
-    for row in 0..number {
-        blocks.push(&conformance::activity(row), i64::from(number * 1_000 + row), stamp);
-    }
+    let activities: Vec<_> = (0..number).map(conformance::activity).collect();
+    let rows: Vec<_> = activities.iter().zip(i64::from(number * 1_000)..).collect();
+    blocks.fill(&rows, stamp);
     (blocks.finish(), stamp)
 }
 
@@ -75,14 +76,14 @@ fn staged_18_16_without_ddl() {
     let tables = Tables {
         activity: name(TABLE),
         sessioninfo: name("djaffar_sessioninfo"),
-        event: name("djaffar_event"),
+        event: name("djaffar_event_id"),
     };
     runtime(&mut None).unwrap().block_on(async {
         let (part, stamp) = batch(5);
         let talents = replica.talents(TABLE).await.unwrap();
         assert_eq!(stage(&mut replica.link, &part, &talents).await, None);
         for tried in [false, true] {
-            assert_eq!(replica.take(&tables, &part, stamp, tried).await, Ok(()));
+            assert_eq!(replica.take(&tables, &part, stamp, Try::new(tried)).await, Ok(()));
             assert_eq!(stored(&mut replica, stamp).await, 5);
         }
     });
