@@ -18,3 +18,9 @@ pub mod engine;
 pub mod store;
 pub mod activity;
 pub mod config;
+
+/// Whether this is a build on which the durability harness must turn red, with this promise broken.
+pub(crate) fn broken(promise: &str) -> bool {
+    cfg!(feature = "mutants")
+        && std::env::var_os("DJAFFAR_MUTANT").is_some_and(|broken| broken == promise)
+}

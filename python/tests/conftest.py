@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import forked
 import pytest
 from serving import Site
 
@@ -12,6 +13,15 @@ pytest_plugins = ["djaffar.pytest_plugin"]
 
 ROOT = Path(__file__).parents[2]
 DATE = "2016-12-29T07:35:22.571Z"
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        forked.begin()
+
+
+def pytest_unconfigure(config):
+    forked.end()
 
 
 def pytest_terminal_summary(terminalreporter):

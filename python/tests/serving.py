@@ -17,6 +17,8 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import forked
+
 HERE = Path(__file__).parent
 # What says which tables a site gets, beside its model of users.
 MIGRATED_BY = ["INSTALLED_APPS", "EXTRA_APPS", "DATABASE_ROUTERS"]
@@ -86,11 +88,17 @@ class Site:
             environment["SITE_HISTORY"] = json.dumps(history)
         return {"env": environment, "cwd": self.folder, "text": True}
 
-    def manage(self, *arguments, code=0):
+    def command(self, *arguments):
+        """What forks a command of manage.py."""
+        options = self.options()
         command = [sys.executable, str(HERE / "site" / "manage.py"), *arguments]
-        done = subprocess.run(command, capture_output=True, **self.options())
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout if code == 0 else done.stdout + done.stderr
+        return command, options["env"], options["cwd"]
+
+    def manage(self, *arguments, code=0):
+        done = forked.run(*self.command(*arguments))
+        output, errors = done.stdout.decode(), done.stderr.decode()
+        assert done.returncode == code, output + errors
+        return output if code == 0 else output + errors
 
     def migrate(self):
         """All tables. Sites with the same apps get copies of what the first of them has made."""
@@ -155,10 +163,8 @@ class Site:
             assert child.wait(timeout=20) == 0, child.stdout.read()
 
     def serve(self, *arguments):
-        command = [sys.executable, str(HERE / "site" / "manage.py"), "djaffar", "serve", *arguments]
-        child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self.options()
-        )
+        command = self.command("djaffar", "serve", *arguments)
+        child = forked.Forked(*command, subprocess.PIPE, subprocess.STDOUT)
         url = None
         for line in child.stdout:
             url = url or re.search(r"http://127\.0\.0\.1:\d+", line)

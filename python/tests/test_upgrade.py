@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import forked
 import pytest
 from conftest import ROOT
 from databases import KINDS, Missing
@@ -86,7 +87,10 @@ def run(command, database, **environment):
 def manage(database, *arguments, **environment):
     path = f"{HERE / 'site'}:{os.environ['PYTHONPATH']}"
     command = [sys.executable, str(HERE / "site" / "manage.py"), *arguments]
-    return run(command, database, PYTHONPATH=path, **environment)
+    environment |= {"SITE_DATABASE": json.dumps(database), "PYTHONPATH": path}
+    done = forked.run(command, {**os.environ, **environment}, HERE)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
+    return done.stdout.decode()
 
 
 DUMP = ["dumpdata", "djaffar.Activity", "djaffar.SessionInfo"]

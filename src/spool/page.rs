@@ -94,7 +94,7 @@ impl Header {
 
 /// Whether a checksum is right.
 pub(super) fn crc_holds(stored: u32, computed: u32) -> bool {
-    cfg!(feature = "mutant-no-crc") || stored == computed
+    crate::broken("crc") || stored == computed
 }
 
 /// Where a commit goes, and what its pages say.

@@ -92,7 +92,6 @@ class Site:
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": self.django.packages,
-            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONIOENCODING": "utf-8",
             "PYTHONWARNINGS": "ignore",
             "SITE_DATABASE": str(self.database),

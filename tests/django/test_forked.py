@@ -30,7 +30,7 @@ def command(django, make_site):
     def command(text):
         (site.folder / "probe.py").write_text(text)
         environment = {"PYTHONPATH": django.packages, "PYTHONIOENCODING": "utf-8"}
-        environment |= {"PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "SHOP": "gr\u00fcn"}
+        environment |= {"LANG": "C.UTF-8", "SHOP": "gr\u00fcn"}
         command = [django.python, str(site.folder / "probe.py"), "na\u00efve"]
         return command, environment, site.folder
 

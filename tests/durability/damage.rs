@@ -12,7 +12,6 @@ use std::{
 use super::{
     activity::Id,
     audit::Findings,
-    mutant::mutant,
     rig::{Rig, SILENCE},
 };
 
@@ -143,7 +142,7 @@ fn flipped_letters_are_never_stored() {
 /// The harness is tried: without checksums, altered activities are stored.
 #[test]
 fn damage_without_checksums_is_noticed() {
-    let mut rig = waiting(Rig::new().of(mutant("mutant-no-crc")));
+    let mut rig = waiting(Rig::new().breaking("crc"));
     Map::of(&rig).flip_letters(&mut rig);
     let _server = rig.serve();
     let findings = rig.audit_when_quiet_for(SILENCE);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{fleet::Outcome, mutant::mutant, rig::Rig, setting};
+use super::{fleet::Outcome, rig::Rig, setting};
 
 /// A look at the database after so many kills.
 const BETWEEN_AUDITS: u64 = 20;
@@ -54,7 +54,7 @@ fn an_event_id_that_is_sent_until_it_is_answered_is_stored_once() {
 /// The harness is tried: the same random kills notice a cursor outside of the rows' transaction.
 #[test]
 fn a_cursor_outside_of_the_transaction_is_noticed() {
-    let mut rig = Rig::new().of(mutant("mutant-cursor-apart"));
+    let mut rig = Rig::new().breaking("cursor");
     for number in 1..=100 {
         kill(&mut rig, 1, |_, _| ());
         let _server = rig.serve();

@@ -1,6 +1,7 @@
-//! Builds of the server that break one promise on purpose: the harness must notice.
+//! A build of the server that breaks one promise on purpose, the one that it finds in its environment:
+//! the harness must notice.
 //!
-//! They are made on demand in `target/mutants`. What the normal build compiled of other crates is
+//! It is made on demand in `target/mutants`. What the normal build compiled of other crates is
 //! taken over; the program beside it, which the other tests run, is not touched.
 
 use std::{
@@ -10,8 +11,8 @@ use std::{
     process::Command,
 };
 
-/// The program with the Cargo feature of this name.
-pub(super) fn mutant(feature: &str) -> PathBuf {
+/// The program that breaks what DJAFFAR_MUTANT says.
+pub(super) fn mutants() -> PathBuf {
     let normal = Path::new(env!("CARGO_BIN_EXE_djaffar")).parent().unwrap();
     let target = normal.parent().unwrap().join("mutants");
     fs::create_dir_all(&target).unwrap();
@@ -21,10 +22,8 @@ pub(super) fn mutant(feature: &str) -> PathBuf {
     if normal.ends_with("debug") && !target.join("debug").exists() {
         take_over(normal, &target);
     }
-    build(feature, &target);
-    let built = target.join(feature);
-    fs::copy(target.join("debug/djaffar"), &built).unwrap();
-    built
+    build(&target);
+    target.join("debug/djaffar")
 }
 
 /// Has the build of other crates in the new folder. Without it all is compiled once more.
@@ -39,7 +38,7 @@ fn take_over(normal: &Path, target: &Path) {
     fs::rename(&draft, target.join("debug")).unwrap();
 }
 
-fn build(feature: &str, target: &Path) {
+fn build(target: &Path) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command
@@ -47,7 +46,7 @@ fn build(feature: &str, target: &Path) {
         // With `--examples` (there are none) the other crates get the features that the tests
         // give them, and need not be compiled again.
         .args(["build", "--locked", "--offline", "--quiet", "--bin=djaffar", "--examples"])
-        .arg(format!("--features={feature}"))
+        .arg("--features=mutants")
         .arg("--target-dir")
         .arg(target);
     let built = command.output().unwrap();

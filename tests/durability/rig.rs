@@ -14,6 +14,7 @@ use super::{
     Dice,
     audit::{Audit, Findings},
     fleet::Fleet,
+    mutant::mutants,
 };
 use crate::support::{DATE, Server, command_of};
 
@@ -34,6 +35,7 @@ pub(super) struct Rig {
     pub(super) dice: Dice,
     pub(super) fleet: Fleet,
     program: PathBuf,
+    broken: Option<&'static str>,
     arguments: Vec<String>,
     database: PathBuf,
     /// Only system calls on this file are traced.
@@ -60,6 +62,7 @@ impl Rig {
             dice,
             fleet: Fleet::new(run, CLIENTS),
             program: env!("CARGO_BIN_EXE_djaffar").into(),
+            broken: None,
             arguments: Vec::new(),
             database: dir.join("djaffar.sqlite3"),
             traced_path: None,
@@ -74,9 +77,10 @@ impl Rig {
             .with("--spool-retain-mib=0")
     }
 
-    /// With another build of the server.
-    pub(super) fn of(mut self, program: PathBuf) -> Rig {
-        self.program = program;
+    /// With a build of the server that breaks this promise.
+    pub(super) fn breaking(mut self, promise: &'static str) -> Rig {
+        self.program = mutants();
+        self.broken = Some(promise);
         self
     }
 
@@ -104,6 +108,7 @@ impl Rig {
             }
         };
         command.args(["serve", "--listen=127.0.0.1:0"]).args(&self.arguments);
+        command.envs(self.broken.map(|promise| ("DJAFFAR_MUTANT", promise)));
         command
     }
 

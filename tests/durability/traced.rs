@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{audit::Findings, fleet::Outcome, mutant::mutant, rig::Rig};
+use super::{audit::Findings, fleet::Outcome, rig::Rig};
 use crate::support::{DATE, Server};
 
 /// Starts the server under `strace`; `None`: it ended before it was ready.
@@ -193,7 +193,7 @@ fn kills_while_a_row_goes_to_quarantine() {
 /// kill between the two stores a batch again.
 #[test]
 fn a_cursor_outside_of_the_transaction_is_noticed() {
-    let mut rig = Rig::new().of(mutant("mutant-cursor-apart"));
+    let mut rig = Rig::new().breaking("cursor");
     rig.fleet.pause(Duration::from_millis(1));
     let mut doubled = 0;
     for number in 1..=12 {

@@ -34,7 +34,8 @@ MODULES = """
     django.templatetags.i18n django.views.debug django.views.generic django.views.i18n
     django.conf.locale.en.formats django.conf.global_settings django.test
     wsgiref.simple_server rest_framework.authentication rest_framework.fields
-    jwt cryptography.hazmat.primitives.serialization oauthlib.oauth2 psycopg
+    jwt cryptography.hazmat.primitives.serialization oauthlib.oauth2
+    django.db.backends.postgresql.base pymysql
 """.split()
 
 

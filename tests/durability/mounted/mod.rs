@@ -11,7 +11,7 @@ use std::{
 use rusqlite::Connection;
 
 use self::disk::Disk;
-use super::{audit::Findings, fleet::Outcome, mutant::mutant, rig::Rig, setting};
+use super::{audit::Findings, fleet::Outcome, rig::Rig, setting};
 use crate::support::{DATE, Server};
 
 /// One round: load, power cut in the middle of it, and the disk as it comes back. Every other time
@@ -58,7 +58,7 @@ fn power_cut_loses_and_doubles_nothing() {
 #[test]
 fn power_cut_without_the_sync_is_noticed() {
     let mut disk = Disk::new(192);
-    let mut rig = Rig::at(&disk.dir).of(mutant("mutant-no-fsync"));
+    let mut rig = Rig::at(&disk.dir).breaking("fsync");
     for _ in 0..2 {
         cut(&mut rig, &mut disk, true);
     }
