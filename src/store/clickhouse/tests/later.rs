@@ -255,6 +255,24 @@ fn killed(scene: &Scene) {
     scene.must_have(&[0, 1, 2, 10, 11, 20, 21, 30, 31]);
 }
 
+/// What cannot be frozen is not tried, until it can be.
+fn unfrozen(scene: &Scene) {
+    let mut writer = scene.writer();
+    assert_eq!(writer.cursors(SPOOL), Ok(vec![]));
+    scene.memory.1.store(true, Ordering::Relaxed);
+    assert_eq!(take(&mut writer, 1), Ok(Taken::Later));
+    for _ in 0..2 {
+        assert!(matches!(writer.settle(LONG), Err(Error::Unavailable(_))));
+        assert!(take(&mut writer, 2).is_err());
+    }
+    scene.must_have(&[]);
+    scene.must_be_at(&[]);
+    scene.memory.1.store(false, Ordering::Relaxed);
+    assert_eq!(writer.settle(LONG), Ok(()));
+    scene.must_be_at(&[1]);
+    scene.must_have(&[10, 11, 12]);
+}
+
 /// The process ends before the batch is frozen, or while it is: then the next one makes it again, or
 /// finds it, but its thread, which goes on, gives none that the next one does not know.
 fn killed_before(scene: &Scene) {
@@ -281,7 +299,7 @@ fn killed_before(scene: &Scene) {
 }
 
 fn all(variable: &str) {
-    for scenario in [in_turn, slow, blame, killed, killed_before] {
+    for scenario in [in_turn, slow, blame, killed, killed_before, unfrozen] {
         scenario(&Scene::new(variable));
     }
 }

@@ -7,7 +7,10 @@ mod later;
 mod staged;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::UNIX_EPOCH,
 };
 
@@ -20,9 +23,9 @@ use super::{
 };
 use crate::store::{Settings, open};
 
-/// In memory, for as long as the database of a test.
+/// In memory, for as long as the database of a test; and whether there is no room.
 #[derive(Default, Clone)]
-struct Memory(Arc<Mutex<Option<Vec<u8>>>>);
+struct Memory(Arc<Mutex<Option<Vec<u8>>>>, Arc<AtomicBool>);
 
 impl Freezer for Memory {
     fn load(&mut self) -> Result<Option<Vec<u8>>, Error> {
@@ -30,6 +33,9 @@ impl Freezer for Memory {
     }
 
     fn freeze(&mut self, pieces: &[Bytes]) -> Result<(), Error> {
+        if self.1.load(Ordering::Relaxed) {
+            return Err(Error::Unavailable("no room".into()));
+        }
         *self.0.lock().unwrap() = (!pieces.is_empty()).then(|| pieces.concat());
         Ok(())
     }
