@@ -31,9 +31,11 @@ impl Block {
     pub(super) fn into_room(self) -> Vec<Vec<u8>> {
         // Each column comes behind what says its name.
         let columns = self.0.into_iter().skip(1).step_by(2);
-        let emptied = columns.map(|mut piece| {
-            piece.clear();
-            Vec::from(piece)
+        let emptied = columns.map(|piece| {
+            // Not `Bytes::clear`, which gives the memory back.
+            let mut room = if piece.is_unique() { Vec::from(piece) } else { Vec::new() };
+            room.clear();
+            room
         });
         emptied.collect()
     }

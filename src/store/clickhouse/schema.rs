@@ -17,7 +17,7 @@ const RELOOK: Duration = Duration::from_millis(500);
 
 const SQL: &str = include_str!("../../../migrations/clickhouse/0001_djaffar.sql");
 
-/// A table and the columns that we need.
+/// A table and the columns that we need, in the order of the statements that make them.
 const TABLES: [(&str, &[(&str, &str)]); 3] = [
     ("djaffar_activity", &ACTIVITY),
     ("djaffar_sessioninfo", &SESSIONINFO),
@@ -56,19 +56,49 @@ pub(super) async fn migrate(address: &Address) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes a table. A replicated one that is in ZooKeeper and not on the server (code 253,
-/// REPLICA_IS_ALREADY_EXIST) was seen once after a `migrate` that was killed: perhaps the server was still
-/// making it.
-async fn make(link: &mut Link, statement: &str) -> Result<(), Error> {
+/// Makes a table.
+async fn make(link: &mut Link, statement: &Statement) -> Result<(), Error> {
     let mut tries = 0..RELOOKS;
     loop {
-        match link.ask(Ask::query(statement)).await {
-            Err(error) if is_there_already(&error.to_string()) && tries.next().is_some() => {
-                tokio::time::sleep(RELOOK).await;
-            }
+        let error = match link.ask(Ask::query(&*statement.sql)).await {
+            Err(error) if is_there_already(&error.to_string()) => error,
             made => return made.map(drop),
+        };
+        let Some(replica) = &statement.replica else { return Err(error) };
+        if tries.next().is_some() {
+            // It may be another `migrate` that makes it.
+            tokio::time::sleep(RELOOK).await;
+        } else {
+            return adopt(link, replica, &statement.sql).await;
         }
     }
+}
+
+/// Takes over what ZooKeeper has of a replicated table that the server lacks: a server that loses its session
+/// there, or is killed, while it makes a table leaves that behind. What other replicas have is fetched.
+async fn adopt(link: &mut Link, replica: &Replica, sql: &str) -> Result<(), Error> {
+    let Replica { path, host } = replica;
+    let used = format!(
+        "SELECT toUInt64(count()) FROM system.zookeeper \
+         WHERE path = '{path}/replicas/{host}' AND name = 'is_active' FORMAT RowBinary"
+    );
+    if Rows(&link.ask(Ask::query(used)).await?).u64()? > 0 {
+        return Err(Error::Schema(format!(
+            "ClickHouse at {host}: another table of its is the replica of this name in {path}: drop it, and \
+             run `djaffar migrate` again"
+        )));
+    }
+    let ordinary = "SELECT toUInt64(count()) FROM system.databases \
+                    WHERE name = currentDatabase() AND engine = 'Ordinary' FORMAT RowBinary";
+    if Rows(&link.ask(Ask::query(ordinary)).await?).u64()? == 0 {
+        // Newer servers attach only what they made, but can forget a replica.
+        return Err(Error::Schema(format!(
+            "ClickHouse at {host}: {path} has a replica of this name that was not made to its end: say \
+             SYSTEM DROP REPLICA '{host}' FROM ZKPATH '{path}' there, and run `djaffar migrate` again"
+        )));
+    }
+    let attach = sql.replacen("CREATE TABLE IF NOT EXISTS", "ATTACH TABLE", 1);
+    link.ask(Ask::query(attach)).await.map(drop)
 }
 
 /// As old servers and new ones write it.
@@ -76,10 +106,24 @@ fn is_there_already(error: &str) -> bool {
     error.contains("Code: 253,") || error.contains("Code: 253.")
 }
 
-fn statements(address: &Address, shard: usize, host: &str, settings: &str) -> Vec<String> {
+/// What makes a table.
+struct Statement {
+    sql: String,
+    /// What it is in ZooKeeper.
+    replica: Option<Replica>,
+}
+
+struct Replica {
+    path: String,
+    /// Its name there.
+    host: String,
+}
+
+fn statements(address: &Address, shard: usize, host: &str, settings: &str) -> Vec<Statement> {
+    let path = |table: &str| format!("/djaffar/{}/{table}/{}", address.database, shard + 1);
     let engine = |table: &str, kind: &str, version: &str| match address.is_replicated() {
         true => {
-            let path = format!("/djaffar/{}/{table}/{}", address.database, shard + 1);
+            let path = path(table);
             let version = if version.is_empty() { String::new() } else { format!(", {version}") };
             format!("Replicated{kind}('{path}', '{host}'{version})")
         }
@@ -94,15 +138,22 @@ fn statements(address: &Address, shard: usize, host: &str, settings: &str) -> Ve
         .replace("{settings}", settings);
     let is_code = |line: &&str| !line.trim_start().starts_with("--");
     let sql = sql.lines().filter(is_code).collect::<Vec<_>>().join("\n");
-    let mut all: Vec<String> =
-        sql.split(';').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect();
+    let own = sql.split(';').map(str::trim).filter(|it| !it.is_empty());
+    let mut all: Vec<Statement> = own
+        .zip(TABLES)
+        .map(|(sql, (table, _))| {
+            let replica = || Replica { path: path(table), host: host.to_owned() };
+            Statement { sql: sql.to_owned(), replica: address.is_replicated().then(replica) }
+        })
+        .collect();
     if let Some(cluster) = &address.cluster {
         let database = &address.database;
         all.extend(TABLES.map(|(table, _)| {
-            format!(
+            let sql = format!(
                 "CREATE TABLE IF NOT EXISTS {table} AS {table}_local \
                  ENGINE = Distributed({cluster}, {database}, {table}_local)"
-            )
+            );
+            Statement { sql, replica: None }
         }));
     }
     all

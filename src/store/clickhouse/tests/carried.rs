@@ -15,7 +15,7 @@ fn id(number: u128) -> Uuid {
     Uuid::from_u128((1_790_000_000_000 + number) << 80 | 7 << 76 | 2 << 62 | (1_000 - number))
 }
 
-fn answer(database: &WithClickHouse, host: &str, sql: &str) -> Vec<u64> {
+pub(super) fn answer(database: &WithClickHouse, host: &str, sql: &str) -> Vec<u64> {
     let mut link = Link::new(host, &database.address);
     let asked = link.ask(Ask::query(format!("{sql} FORMAT RowBinary")));
     let answer = runtime(&mut None).unwrap().block_on(asked).unwrap();
@@ -26,7 +26,7 @@ fn answer(database: &WithClickHouse, host: &str, sql: &str) -> Vec<u64> {
     found
 }
 
-fn tell(database: &WithClickHouse, host: &str, sql: &str) {
+pub(super) fn tell(database: &WithClickHouse, host: &str, sql: &str) {
     let mut link = Link::new(host, &database.address);
     runtime(&mut None).unwrap().block_on(link.ask(Ask::query(sql))).unwrap();
 }

@@ -1,6 +1,7 @@
 //! The conformance suite against real servers: those that `tests/clickhouse/run` starts and names
 //! in the environment.
 
+mod adopted;
 mod carried;
 mod known;
 mod later;
