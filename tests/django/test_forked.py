@@ -57,9 +57,9 @@ def test_it_finds_what_a_started_one_finds(command):
 def test_its_end_is_told_and_it_can_be_killed(command):
     for text, code in [("raise ValueError", 1), ("", 0), ("import os; os._exit(7)", 7)]:
         assert forked.run(*command(text)).returncode == code
-    arguments, environment, folder = command("print('up', flush=True)\nimport time; time.sleep(60)")
-    if "2.7" in arguments[0]:
-        return
+    arguments, environment, folder = command(
+        "import sys, time; print('up'); sys.stdout.flush(); time.sleep(60)"
+    )
     child = forked.Forked(arguments, environment, folder, subprocess.PIPE, subprocess.STDOUT)
     assert child.stdout.readline() == "up\n"
     assert child.poll() is None

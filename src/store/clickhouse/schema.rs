@@ -84,8 +84,8 @@ async fn adopt(link: &mut Link, replica: &Replica, sql: &str) -> Result<(), Erro
     );
     if Rows(&link.ask(Ask::query(used)).await?).u64()? > 0 {
         return Err(Error::Schema(format!(
-            "ClickHouse at {host}: another table of its is the replica of this name in {path}: drop it, and \
-             run `djaffar migrate` again"
+            "ClickHouse at {host}: a replica of this name is in use in {path}: run `djaffar migrate` again in \
+             a minute, when ZooKeeper has let go of it; if it says the same, drop the table that uses it"
         )));
     }
     let ordinary = "SELECT toUInt64(count()) FROM system.databases \

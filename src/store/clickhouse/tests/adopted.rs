@@ -48,5 +48,5 @@ fn a_replica_that_another_table_is_on_a_cluster() {
     let database = fresh("CLICKHOUSE_CLUSTER");
     broken_off(&database, true);
     let said = database.migrate().unwrap_err().to_string();
-    assert!(said.contains("another table of its is the replica"), "{said}");
+    assert!(said.contains("a replica of this name is in use"), "{said}");
 }
