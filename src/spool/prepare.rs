@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{
     Error, Full,
     page::PAGE_BYTES,
-    segment::{self, Identity, Segment},
+    segment::{self, Identity, Need, Segment},
     shared::Disk,
 };
 
@@ -38,7 +38,11 @@ pub(super) struct Prepared {
 /// A lane's next segment. Whoever makes it holds the lock meanwhile, so that the numbers of a
 /// lane's segments grow in the order of their use.
 #[derive(Debug, Default)]
-pub(super) struct Slot(Mutex<State>);
+pub(super) struct Slot {
+    state: Mutex<State>,
+    /// Somebody waits for the lock: who makes a spare takes no more time than it needs.
+    wanted: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 enum State {
@@ -49,13 +53,21 @@ enum State {
 }
 
 impl Slot {
+    /// For who does not want to wait.
+    fn at_once(&self) -> MutexGuard<'_, State> {
+        self.wanted.store(true, Ordering::Relaxed);
+        let state = self.state();
+        self.wanted.store(false, Ordering::Relaxed);
+        state
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The spare, or one made now; at least `bytes` large.
     pub(super) fn take(&self, disk: &Disk, lane: usize, bytes: u64) -> Result<Prepared, Error> {
-        let mut state = self.state();
+        let mut state = self.at_once();
         match std::mem::take(&mut *state) {
             State::Ready(spare) if spare.bytes >= bytes => return Ok(spare),
             // Too small, and too old to be used after the one that is made now.
@@ -68,7 +80,8 @@ impl Slot {
     fn refill(&self, disk: &Disk, lane: usize) -> Result<(), Error> {
         let mut state = self.state();
         if matches!(*state, State::Empty) {
-            *state = State::Ready(create(disk, lane, disk.segment_bytes)?);
+            let need = Need::Later(&self.wanted);
+            *state = State::Ready(create(disk, lane, disk.segment_bytes, need)?);
         }
         Ok(())
     }
@@ -85,7 +98,7 @@ impl Slot {
 
     /// Removes the spare; there will be no other.
     pub(super) fn close(&self, disk: &Disk) {
-        if let State::Ready(spare) = std::mem::replace(&mut *self.state(), State::Closed) {
+        if let State::Ready(spare) = std::mem::replace(&mut *self.at_once(), State::Closed) {
             // One that stays is removed at the next start: it holds no page.
             let _ = disk.directory.remove(&spare.segment.path);
         }
@@ -128,26 +141,31 @@ fn make_room(disk: &Disk, slots: &[Arc<Slot>]) {
 fn prepare(disk: &Disk, lane: usize, least: u64) -> Result<Prepared, Error> {
     let full = |error: &Error| matches!(error, Error::Full(Full::Disk(_)));
     let wanted = disk.segment_bytes.max(least);
-    match create(disk, lane, wanted) {
+    match create(disk, lane, wanted, Need::Now) {
         Err(error) if full(&error) => {
             if disk.retained.evict(&disk.directory)? {
                 return prepare(disk, lane, least);
             }
             let small = SMALL.max(least);
-            if small < wanted { create(disk, lane, small) } else { Err(error) }
+            if small < wanted { create(disk, lane, small, Need::Now) } else { Err(error) }
         }
         made => made,
     }
 }
 
 /// Makes a segment of exactly this size and syncs its name.
-pub(super) fn create(disk: &Disk, lane: usize, bytes: u64) -> Result<Prepared, Error> {
+pub(super) fn create(
+    disk: &Disk,
+    lane: usize,
+    bytes: u64,
+    need: Need<'_>,
+) -> Result<Prepared, Error> {
     disk.room.admit(&disk.directory, bytes)?;
     let uuid = Uuid::new_v4();
     let number = disk.next_number.fetch_add(1, Ordering::Relaxed);
     let path = disk.directory.path.join(Segment::name(number, uuid));
     let identity = Identity { spool: disk.spool, segment: uuid, number, lane: lane as u64 };
-    let file = segment::create(&path, &identity, bytes).map_err(Error::io("make", &path))?;
+    let file = segment::create(&path, &identity, bytes, need).map_err(Error::io("make", &path))?;
     if let Err(error) = disk.directory.sync() {
         let _ = disk.directory.remove(&path);
         return Err(error);

@@ -5,13 +5,16 @@
 use std::{
     fs::{File, OpenOptions},
     io,
+    num::NonZeroU64,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::Duration,
 };
 
 use rustix::{
-    fs::{FallocateFlags, fallocate},
+    fs::{Advice, FallocateFlags, fadvise, fallocate},
     io::Errno,
 };
 use uuid::Uuid;
@@ -24,6 +27,25 @@ const VERSION: u32 = 1;
 const COPY: usize = PAGE / 2;
 /// Bytes of one copy.
 const SIZE: usize = 64;
+/// A new file is written in pieces of so many bytes.
+const PIECE: usize = 256 << 10;
+/// The pause after a piece of a file that nobody waits for: 16 MiB take an eighth of a second.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Whether somebody waits for a new segment.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Need<'a> {
+    /// A lane, or the start.
+    Now,
+    /// Nobody until this says so: the disk is left to the syncs of the lanes meanwhile.
+    Later(&'a AtomicBool),
+}
+
+impl Need<'_> {
+    fn is_later(self) -> bool {
+        matches!(self, Need::Later(wanted) if !wanted.load(Ordering::Relaxed))
+    }
+}
 
 /// What the header page of a segment says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,9 +144,14 @@ impl Segment {
 
 /// Makes the file, `bytes` long, and syncs it; the caller syncs the directory. A file that could
 /// not be finished is removed.
-pub(super) fn create(path: &Path, identity: &Identity, bytes: u64) -> io::Result<File> {
+pub(super) fn create(
+    path: &Path,
+    identity: &Identity,
+    bytes: u64,
+    need: Need<'_>,
+) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    match fill(&file, identity, bytes) {
+    match fill(&file, identity, bytes, need) {
         Ok(()) => Ok(file),
         Err(error) => {
             // If this fails too, the next start finds a segment without a page and removes it.
@@ -134,17 +161,23 @@ pub(super) fn create(path: &Path, identity: &Identity, bytes: u64) -> io::Result
     }
 }
 
-fn fill(file: &File, identity: &Identity, bytes: u64) -> io::Result<()> {
+fn fill(file: &File, identity: &Identity, bytes: u64, need: Need<'_>) -> io::Result<()> {
     match fallocate(file, FallocateFlags::empty(), 0, bytes) {
         // Where there is no fallocate, the zeros take the space.
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),
     }
-    let zeros = vec![0; 256 << 10];
+    let zeros = vec![0; PIECE];
     let mut at = PAGE_BYTES;
     while at < bytes {
         let count = zeros.len().min(usize::try_from(bytes - at).unwrap_or(usize::MAX));
         file.write_all_at(zeros.get(..count).unwrap_or(&zeros), at)?;
+        if need.is_later() {
+            // All at once, at the last sync, the syncs of the lanes would wait for it. What the system makes of
+            // this advice: it begins to write the piece, and waits for nothing.
+            let _ = fadvise(file, at, NonZeroU64::new(count as u64), Advice::DontNeed);
+            thread::sleep(PAUSE);
+        }
         at += count as u64;
     }
     file.write_all_at(&identity.encode(), 0)?;
