@@ -179,3 +179,29 @@ pub(super) fn create(
     };
     Ok(Prepared { segment: Arc::new(segment), file, bytes })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_spare_hurries_it() {
+        let slot = Slot::default();
+        thread::scope(|scope| {
+            let (making, made) = mpsc::channel();
+            let slot = &slot;
+            scope.spawn(move || {
+                let _state = slot.state();
+                making.send(()).unwrap();
+                while !slot.wanted.load(Ordering::Relaxed) {
+                    thread::yield_now();
+                }
+            });
+            made.recv().unwrap();
+            drop(slot.at_once());
+        });
+        assert!(!slot.wanted.load(Ordering::Relaxed), "the next one takes its time again");
+    }
+}
