@@ -50,8 +50,8 @@ pub(super) fn open(options: Options) -> Result<(Spool, Vec<Lane>, Reader), Error
     parked.clean()?;
     let parked = parked.list()?;
     disk.room.parked.store(parked.iter().map(|(_, bytes)| bytes).sum(), Ordering::Relaxed);
-    let first = |lane| match prepare::create(&disk, lane, disk.segment_bytes.min(SMALL), Need::Now)
-    {
+    let small = disk.segment_bytes.min(SMALL);
+    let first = |lane| match prepare::create(&disk, lane, small, Need::Now) {
         // The lane makes one when there is room.
         Err(Error::Full(_)) => Ok(None),
         made => made.map(Some),

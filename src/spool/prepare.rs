@@ -189,19 +189,23 @@ mod tests {
     #[test]
     fn who_waits_for_a_spare_hurries_it() {
         let slot = Slot::default();
-        thread::scope(|scope| {
+        let hurried = thread::scope(|scope| {
             let (making, made) = mpsc::channel();
             let slot = &slot;
-            scope.spawn(move || {
+            let maker = scope.spawn(move || {
                 let _state = slot.state();
                 making.send(()).unwrap();
-                while !slot.wanted.load(Ordering::Relaxed) {
-                    thread::yield_now();
-                }
+                let mut pieces = 0..5_000;
+                pieces.any(|_| {
+                    thread::sleep(Duration::from_millis(2));
+                    slot.wanted.load(Ordering::Relaxed)
+                })
             });
             made.recv().unwrap();
             drop(slot.at_once());
+            maker.join().unwrap()
         });
+        assert!(hurried, "its maker is not told");
         assert!(!slot.wanted.load(Ordering::Relaxed), "the next one takes its time again");
     }
 }

@@ -173,8 +173,8 @@ fn fill(file: &File, identity: &Identity, bytes: u64, need: Need<'_>) -> io::Res
         let count = zeros.len().min(usize::try_from(bytes - at).unwrap_or(usize::MAX));
         file.write_all_at(zeros.get(..count).unwrap_or(&zeros), at)?;
         if need.is_later() {
-            // All at once, at the last sync, the syncs of the lanes would wait for it. What the system makes of
-            // this advice: it begins to write the piece, and waits for nothing.
+            // All at once, at the last sync, the syncs of the lanes would wait for it. Linux takes this advice as a
+            // reason to begin writing the piece (mm/fadvise.c), and does not wait for it.
             let _ = fadvise(file, at, NonZeroU64::new(count as u64), Advice::DontNeed);
             thread::sleep(PAUSE);
         }
@@ -182,4 +182,31 @@ fn fill(file: &File, identity: &Identity, bytes: u64, need: Need<'_>) -> io::Res
     }
     file.write_all_at(&identity.encode(), 0)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_waits_for_takes_its_time_and_is_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, segment) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let identity = Identity { spool, segment, number: 3, lane: 4 };
+        let pieces = 20;
+        let made = |name: &str, need: Need<'_>| {
+            let (path, start) = (folder.path().join(name), Instant::now());
+            create(&path, &identity, PIECE as u64 * u64::from(pieces), need).unwrap();
+            (std::fs::read(path).unwrap(), start.elapsed())
+        };
+        let (now, _) = made("now", Need::Now);
+        let (later, took) = made("later", Need::Later(&AtomicBool::new(false)));
+        assert!(took >= PAUSE * pieces, "{took:?}: no pauses");
+        assert!(now == later);
+        assert_eq!(Identity::of_header(&now[..PAGE]), Some(identity));
+        assert!(!Need::Now.is_later());
+        assert!(!Need::Later(&AtomicBool::new(true)).is_later(), "somebody waits after all");
+    }
 }

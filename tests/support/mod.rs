@@ -224,12 +224,26 @@ impl Server {
 
     /// How many of its threads have a name that begins so.
     pub(crate) fn threads(&self, name: &str) -> usize {
+        self.tasks(name).len()
+    }
+
+    /// On which processors each of its threads may run that has a name that begins so, as Linux writes lists.
+    pub(crate) fn processors(&self, name: &str) -> Vec<String> {
+        let allowed = |task: PathBuf| {
+            let status = fs::read_to_string(task.join("status")).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+            line.unwrap().trim().to_owned()
+        };
+        self.tasks(name).into_iter().map(allowed).collect()
+    }
+
+    fn tasks(&self, name: &str) -> Vec<PathBuf> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
-        let names = tasks.into_iter().flatten().flatten().filter_map(|task| {
-            let name = fs::read_to_string(task.path().join("comm"));
-            name.ok()
-        });
-        names.filter(|found| found.starts_with(name)).count()
+        let paths = tasks.into_iter().flatten().flatten().map(|task| task.path());
+        let named = |task: &PathBuf| {
+            fs::read_to_string(task.join("comm")).is_ok_and(|found| found.starts_with(name))
+        };
+        paths.filter(named).collect()
     }
 
     /// Whether it ended.
