@@ -24,6 +24,20 @@ def pytest_unconfigure(config):
     forked.end()
 
 
+# They take longest, by waiting or on one processor.
+LONG = (
+    "test_a_new_secret_key_counts",
+    "test_package.py",
+    "test_growing.py",
+    "test_serve_databases.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Nothing waits for the longest at the end."""
+    items.sort(key=lambda item: not any(part in item.nodeid for part in LONG))
+
+
 def pytest_terminal_summary(terminalreporter):
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2].removeprefix("Skipped: ")

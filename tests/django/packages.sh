@@ -23,7 +23,7 @@ uv() {
     python3 -m pip --disable-pip-version-check install --quiet --target "$target" \
       "uv==$version" 2>/dev/null && echo $version >"$target/.installed"
   } || return
-  "$target/bin/uv" pip install --quiet --compile-bytecode "$@"
+  "$target/bin/uv" pip install --quiet "$@"
 }
 
 # Installs NAME.txt for a Python into NAME (and a suffix), unless that is done.
@@ -34,6 +34,6 @@ install() {
   rm -rf "$target"
   { { "$python" -c 'import sys; sys.exit(sys.version_info < (3, 8))' &&
     uv --python "$python" --target "$target" -r "$list"; } ||
-    { rm -rf "$target" && "$python" -m pip --disable-pip-version-check install --quiet \
+    { rm -rf "$target" && "$python" -m pip --disable-pip-version-check install --quiet --no-compile \
       --target "$target" -r "$list"; }; } >"$packages/$name.log" 2>&1 && echo "$wanted" >"$target/.installed"
 }

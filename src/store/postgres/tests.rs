@@ -34,12 +34,16 @@ fn batch(activities: &[Activity], spool: u128, position: u64) -> Batch<'_> {
 fn conforms_in_every_version() {
     let versions = postgres_versions();
     assert!(!versions.is_empty(), "run ./test databases");
-    for bin in versions {
-        let server = Postgres::postgres_at(&bin, &["-F"]);
-        println!("PostgreSQL {}", server.sql("postgres", "SHOW server_version"));
-        conformance::all(|| Box::new(migrated(&server, Settings::default()).1));
-        conformance::all(|| Box::new(migrated(&server, local()).1));
-    }
+    std::thread::scope(|scope| {
+        for bin in versions {
+            scope.spawn(move || {
+                let server = Postgres::postgres_at(&bin, &["-F"]);
+                println!("PostgreSQL {}", server.sql("postgres", "SHOW server_version"));
+                conformance::all(|| Box::new(migrated(&server, Settings::default()).1));
+                conformance::all(|| Box::new(migrated(&server, local()).1));
+            });
+        }
+    });
 }
 
 #[test]
