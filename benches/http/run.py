@@ -7,13 +7,13 @@ Needs wrk and nginx (Debian packages of these names). Prints, per round and as m
 second of both, their ratio, the server's CPU per request (all threads, the drain's included, until
 everything is stored), its memory, and how many of the acknowledged activities are in the database.
 The activities are those of known sessions, half of them of logged-in users, as `post.lua` says.
-Each round has a database of its own: unless `--dates now` is said, the dates of this load are spread
+Each round has a database of its own, in SQLite or what `--store` says; `--without-drain` says what
+storing there leaves of the rate. Unless `--dates now` is said, the dates of this load are spread
 over a month, which costs the index on them more the more rows there are.
 """
 
 import argparse
 import base64
-import contextlib
 import hashlib
 import hmac
 import json
@@ -22,12 +22,13 @@ import pathlib
 import random
 import shutil
 import signal
-import sqlite3
 import statistics
 import subprocess
 import tempfile
 import time
 import urllib.request
+
+import stores
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -63,16 +64,19 @@ def session_data(data):
     return value + ":" + b64(salted_hmac(signer, value, "sha256").digest())
 
 
-def fill(folder, sessions):
-    """Users and sessions, half of them logged in; their keys into sessions.txt, as post.lua wants."""
+def fill(folder, store, sessions):
+    """Users and sessions, half of them logged in; their keys for post.lua into sessions.txt."""
     rng = random.Random(42)
-    database = sqlite3.connect(folder / "djaffar.sqlite3")
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     users = 1_000
-    database.executemany(
+    hashed = "pbkdf2_sha256$1000000$salt{}$hash=".format
+    rows = ", ".join(
+        f"({i}, '{hashed(i)}', false, 'user{i}', '', '', false, true, '{now}', '')"
+        for i in range(1, users + 1)
+    )
+    store.run(
         "INSERT INTO auth_user (id, password, is_superuser, username, last_name, email, is_staff, "
-        "is_active, date_joined, first_name) VALUES (?, ?, 0, ?, '', '', 0, 1, ?, '')",
-        [(i, f"pbkdf2_sha256$1000000$salt{i}$hash=", f"user{i}", now) for i in range(1, users + 1)],
+        f"is_active, date_joined, first_name) VALUES {rows};"
     )
     salt = "django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash"
     rows, lines = [], []
@@ -81,17 +85,15 @@ def fill(folder, sessions):
         data = {}
         if number % 2 == 0:
             user = rng.randrange(1, users + 1)
-            password = f"pbkdf2_sha256$1000000$salt{user}$hash="
             data = {
                 "_auth_user_id": str(user),
                 "_auth_user_backend": "django.contrib.auth.backends.ModelBackend",
-                "_auth_user_hash": salted_hmac(salt, password, "sha256").hexdigest(),
+                "_auth_user_hash": salted_hmac(salt, hashed(user), "sha256").hexdigest(),
             }
-        rows.append((key, session_data(data), "2999-01-01 00:00:00"))
+        rows.append(f"('{key}', '{session_data(data)}', '2999-01-01 00:00:00')")
         lines.append(f"{key} {'a' if number % 2 else 'u'}\n")
-    database.executemany("INSERT INTO django_session VALUES (?, ?, ?)", rows)
-    database.commit()
-    database.close()
+    columns = "session_key, session_data, expire_date"
+    store.run(f"INSERT INTO django_session ({columns}) VALUES {', '.join(rows)};")
     (folder / "sessions.txt").write_text("".join(lines))
 
 
@@ -121,11 +123,6 @@ def memory(pid):
     return int(peak.split()[1]) / 1024
 
 
-def count(folder):
-    with sqlite3.connect(folder / "djaffar.sqlite3", timeout=60) as database:
-        return database.execute("SELECT count(*) FROM djaffar_activity").fetchone()[0]
-
-
 def wrk(port, options, seconds, folder):
     env = dict(os.environ, MIX="known", SESSIONS=str(folder / "sessions.txt"))
     env["NREQ"] = str(options.requests)
@@ -142,11 +139,20 @@ class Site:
     """A database with users and sessions, and the server beside it."""
 
     def __init__(self, options):
-        self.folder = pathlib.Path(tempfile.mkdtemp(dir=options.dir))
+        self.folder, place = (pathlib.Path(tempfile.mkdtemp(dir=options.dir)) for _ in range(2))
+        self.folders = [self.folder, place]
+        self.store = stores.KINDS[options.store](place, self.folder)
         (self.folder / "djaffar.secret-key").write_text(KEY)
-        subprocess.run([DJAFFAR, "migrate"], cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
-        fill(self.folder, options.sessions)
-        command = [DJAFFAR, "serve", f"--listen=127.0.0.1:{PORT}", "--rate-limit=0"]
+        migrate = [DJAFFAR, "migrate", *self.store.options]
+        subprocess.run(migrate, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
+        fill(self.folder, self.store, options.sessions)
+        command = [
+            DJAFFAR,
+            "serve",
+            *self.store.options,
+            f"--listen=127.0.0.1:{PORT}",
+            "--rate-limit=0",
+        ]
         command += ["--session-rate-limit=0", "--connections-per-address=10000"]
         self.server = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)
         wait_for(f"http://127.0.0.1:{PORT}/djaffar/health/")
@@ -154,19 +160,21 @@ class Site:
     def close(self):
         self.server.send_signal(signal.SIGTERM)
         self.server.wait(60)
-        shutil.rmtree(self.folder)
+        self.store.close()
+        for folder in self.folders:
+            shutil.rmtree(folder)
 
     def settled(self):
         """How many rows there are once what came before is stored."""
         while True:
-            before = count(self.folder)
+            before = self.store.count()
             time.sleep(1)
-            if count(self.folder) == before:
+            if self.store.count() == before:
                 return before
 
 
 def measure_both(nginx, site, options):
-    """Ours between two halves of nginx, as processors that others share change from minute to minute."""
+    """Ours between two halves of nginx: shared processors change from minute to minute."""
     before = measure_nginx(nginx, options, site.folder)
     ours = measure(site, options)
     after = measure_nginx(nginx, options, site.folder)
@@ -182,16 +190,16 @@ def measure_nginx(nginx, options, folder):
 
 
 def measure(site, options):
-    folder, server = site.folder, site.server.pid
+    folder, count, server = site.folder, site.store.count, site.server.pid
     wrk(PORT, options, 3, folder)
     before = site.settled()
     started = cpu(server)
     rate, result, bad = wrk(PORT, options, options.seconds, folder)
     busy = cpu(server) - started
-    stored_while_busy = count(folder) - before
+    stored_while_busy = count() - before
     until = time.time() + 120
     # wrk ends with requests under way: a few more than it counted may be stored.
-    while count(folder) - before < result["req"] and time.time() < until:
+    while count() - before < result["req"] and time.time() < until:
         time.sleep(0.2)
     time.sleep(0.5)
     total = cpu(server) - started
@@ -200,7 +208,7 @@ def measure(site, options):
         "cpu_us": busy / result["req"] * 1e6,
         "cpu_us_all_stored": total / result["req"] * 1e6,
         "acknowledged": result["req"],
-        "stored": count(folder) - before,
+        "stored": count() - before,
         "stored_while_busy": stored_while_busy,
         "p50": result["p50"],
         "p99": result["p99"],
@@ -210,19 +218,13 @@ def measure(site, options):
 
 
 def measure_alone(options):
-    """The rate while nothing is stored: somebody else holds the database's write lock."""
+    """The rate while nothing can be stored."""
     site = Site(options)
     try:
-        with contextlib.closing(
-            sqlite3.connect(site.folder / "djaffar.sqlite3", isolation_level=None)
-        ) as database:
-            database.execute("BEGIN IMMEDIATE")
-            wrk(PORT, options, 3, site.folder)
-            rate, result, bad = wrk(PORT, options, options.seconds, site.folder)
-            database.execute("ROLLBACK")
-        until = time.time() + 120
-        while count(site.folder) < result["req"] and time.time() < until:
-            time.sleep(0.2)
+        wrk(PORT, options, 3, site.folder)
+        site.settled()
+        with site.store.held():
+            rate, _, bad = wrk(PORT, options, options.seconds, site.folder)
         return {"without_drain": rate, "without_drain_errors": bad}
     finally:
         site.close()
@@ -254,10 +256,11 @@ def main():
         default="month",
         help="of the activities: all over a month, or of the last seconds, as browsers send them",
     )
+    parser.add_argument("--store", choices=stores.KINDS, default="sqlite")
     parser.add_argument(
         "--without-drain",
         action="store_true",
-        help="also measure while nothing can be stored; `share`: what the drain leaves of that rate",
+        help="also while nothing can be stored; `share`: what the drain leaves of that rate",
     )
     parser.add_argument(
         "--dir", help="where to keep database and spool (default: a temporary folder)"

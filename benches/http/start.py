@@ -3,8 +3,8 @@
 
     cargo build --release && benches/http/start.py [STARTS]
 
-In the current folder, as its disk counts: a folder of its own for each, in which it makes database, key
-and spool, and then once more in the same one, whose spool is empty.
+In the current folder, as its disk counts: a folder of its own for each, in which it makes database,
+key and spool, and then once more in the same one, whose spool is empty.
 """
 
 import http.client

@@ -40,7 +40,7 @@ def simulate(given, rate, nodes, shards):
     waiting = [0.0] * nodes
     busy = [0.0] * shards
     refused = most = blocks = 0.0
-    for second in range(given.seconds):
+    for _ in range(given.seconds):
         for node in range(nodes):
             came = min(rate / nodes, answers)
             refused += rate / nodes - came

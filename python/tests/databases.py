@@ -28,7 +28,7 @@ def as_user(name, folder):
 
 
 class Postgres:
-    def __init__(self, folder):
+    def __init__(self, folder, options=("-F",)):
         folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
         initdb = program("initdb", folders=folders)
         server = program("postgres", folders=folders)
@@ -40,7 +40,7 @@ class Postgres:
         command = [*run, initdb, "-D", str(data), "-U", "site", "-A", "trust", "-E", "UTF8"]
         subprocess.run(command, check=True, capture_output=True, cwd="/")
         log = open(folder / "log", "wb")
-        options = ["-c", "listen_addresses=", "-k", str(folder), "-F"]
+        options = ["-c", "listen_addresses=", "-k", str(folder), *options]
         self.child = subprocess.Popen(
             [*run, server, "-D", str(data), *options], stdout=log, stderr=log, cwd="/"
         )

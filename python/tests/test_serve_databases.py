@@ -58,10 +58,15 @@ print(json.dumps(found))
 """
 
 
-MYSQL = pytest.param("mysql", marks=pytest.mark.once)
+# One server of each for all of its tests: the same worker runs them.
+SERVERS = [
+    pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql")),
+    pytest.param("mariadb", marks=pytest.mark.xdist_group("mariadb")),
+    pytest.param("mysql", marks=[pytest.mark.xdist_group("mysql"), pytest.mark.once]),
+]
 
 
-@pytest.fixture(scope="module", params=["postgresql", "mariadb", MYSQL])
+@pytest.fixture(scope="module", params=SERVERS)
 def server(request):
     # The path of a Unix socket must be short.
     folder = Path(tempfile.mkdtemp(prefix="djaffar-"))
