@@ -4,6 +4,7 @@ is told of it, what is stored, and how it is kept from storing. Knows no load an
 import contextlib
 import os
 import pathlib
+import random
 import signal
 import socket
 import sqlite3
@@ -18,6 +19,19 @@ sys.path.insert(0, str(ROOT / "python/tests"))
 import databases  # noqa: E402
 
 COUNT = "SELECT count(*) FROM djaffar_activity"
+
+
+def free_ports(count):
+    """The first of so many side by side, below those that the system gives to connections."""
+    while True:
+        first = random.randrange(20_000, 32_000)
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as free:
+                    free.bind(("127.0.0.1", port))
+            return first
+        except OSError:
+            continue
 
 
 class SQLite:
@@ -115,10 +129,7 @@ class ClickHouse(SQLite):
 
     def __init__(self, folder, site):
         super().__init__(folder, site)
-        # It takes the two behind it, too.
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_ports(3)
         serve = [str(ROOT / "tests/clickhouse/serve"), "old", str(folder), str(self.port)]
         self.child = subprocess.Popen(serve)
         url = f"clickhouse://djaffar:se%2Fcret@127.0.0.1:{self.port}/default"
