@@ -57,8 +57,8 @@ class SQLite:
         """Somebody else holds the database's write lock."""
         with self.connect() as database:
             database.execute("BEGIN IMMEDIATE")
+            # It ends with the connection.
             yield
-            database.execute("ROLLBACK")
 
     def close(self):
         pass
@@ -91,9 +91,11 @@ class Server:
         client.stdin.write(self.lock + " SELECT 'locked';\n")
         client.stdin.flush()
         assert client.stdout.readline() == "locked\n"
-        yield
-        client.stdin.close()
-        client.wait()
+        try:
+            yield
+        finally:
+            client.stdin.close()
+            client.wait()
 
     def close(self):
         self.server.stop()
@@ -159,8 +161,10 @@ class ClickHouse(SQLite):
     def held(self):
         """It does not answer."""
         os.kill(self.child.pid, signal.SIGSTOP)
-        yield
-        os.kill(self.child.pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            os.kill(self.child.pid, signal.SIGCONT)
 
     def close(self):
         self.child.kill()
