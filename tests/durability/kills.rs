@@ -45,7 +45,7 @@ fn an_event_id_that_is_sent_until_it_is_answered_is_stored_once() {
     rig.fleet.insist();
     kill(&mut rig, 20, |_, _| ());
     let server = rig.serve();
-    // Whatever is open is sent first, which may take a machine that is busy longer.
+    // Whatever is open is sent first, one by one; what is left then is sent by the next load.
     for _ in 0..20 {
         rig.load(&server, std::time::Duration::from_millis(300));
         if rig.fleet.count(Outcome::Unanswered) == 0 {
