@@ -44,10 +44,14 @@ trait Rival {
     /// The server's process and those that it has started.
     fn processes(&self) -> Vec<u32>;
     fn count(&self) -> u64;
-    /// Writes what is stored into files of so many rows, and makes an empty table like ours.
-    fn prepare(&self, folder: &Path, rows: usize) -> Vec<PathBuf>;
-    /// Has the tool read the files; what it is called. Its own CPU counts as our children's.
-    fn load(&self, files: &[PathBuf]) -> &'static str;
+    /// Its own tool, or the formats that it takes.
+    fn tools(&self) -> &'static [&'static str];
+    /// Writes what is stored into files of so many rows for a tool, and makes an empty table like ours.
+    fn prepare(&self, tool: &str, folder: &Path, rows: usize) -> Vec<PathBuf>;
+    /// Has the tool read the files. Its own CPU counts as our children's.
+    fn load(&self, tool: &str, files: &[PathBuf]);
+    /// How many rows the tool has stored.
+    fn loaded(&self) -> u64;
 }
 
 /// What a way to store cost.
@@ -90,18 +94,20 @@ fn compare(rival: &dyn Rival, folder: &Path, rows: u64, ids: &str) {
     fill(&folder.join("spool"), rows, ids);
     let ours = measure(rival, || empty(rival, &folder.join("spool")));
     assert_eq!(rival.count(), rows, "all rows are stored");
-    let files = rival.prepare(folder, rival.options().max_records);
-    let mut tool = "";
-    let theirs = measure(rival, || tool = rival.load(&files));
     let line = |cost: Cost| {
         let each = |time: Duration| time.as_secs_f64() * 1e6 / rows as f64;
         let rate = rows as f64 / cost.time.as_secs_f64();
         format!("{rate:>7.0} a second, {:.2} + {:.2} us", each(cost.client), each(cost.server))
     };
     println!("{}, {} records at a time", rival.name(), rival.options().max_records);
-    println!("  the drain   {}", line(ours));
-    println!("  {tool:11} {}", line(theirs));
-    println!("  ratio       {:.2}", theirs.time.as_secs_f64() / ours.time.as_secs_f64());
+    println!("  {:12} {}", "the drain", line(ours));
+    for tool in rival.tools() {
+        let files = rival.prepare(tool, folder, rival.options().max_records);
+        let theirs = measure(rival, || rival.load(tool, &files));
+        assert_eq!(rival.loaded(), rows, "the tool stored all");
+        let ratio = theirs.time.as_secs_f64() / ours.time.as_secs_f64();
+        println!("  {tool:12} {}, ratio {ratio:.2}", line(theirs));
+    }
 }
 
 fn measure(rival: &dyn Rival, work: impl FnOnce()) -> Cost {
