@@ -9,8 +9,8 @@
 //! with all indexes. CPU: of this process (or the tool), and of the server.
 //!
 //! Arguments after `--`: databases (`postgres`, `maria`, `clickhouse`; default all); the number of
-//! rows (default 500000); `ids=v7|v4|none`; `rounds=1`; `mib=24`, of a batch
-//! for ClickHouse.
+//! rows (default 500000); `ids=v7|v4|none`; `rounds=1`; `mib=24`, of a batch for ClickHouse; `tool=Native`:
+//! this one only, right after the drain.
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a bench that cannot run should stop")]
 
@@ -84,12 +84,19 @@ fn main() {
                 "maria" => Box::new(sql::Sql::maria()),
                 _ => Box::new(clickhouse::ClickHouse::start(folder.path())),
             };
-            compare(&*rival, folder.path(), rows, ids);
+            let tools = rival.tools().iter().copied();
+            let tools = tools.filter(|tool| option("tool=").is_none_or(|wanted| wanted == *tool));
+            compare(&*rival, folder.path(), (rows, ids), tools);
         }
     }
 }
 
-fn compare(rival: &dyn Rival, folder: &Path, rows: u64, ids: &str) {
+fn compare(
+    rival: &dyn Rival,
+    folder: &Path,
+    (rows, ids): (u64, &str),
+    tools: impl Iterator<Item = &'static str>,
+) {
     rival.database().migrate().expect("tables");
     fill(&folder.join("spool"), rows, ids);
     let ours = measure(rival, || empty(rival, &folder.join("spool")));
@@ -101,7 +108,7 @@ fn compare(rival: &dyn Rival, folder: &Path, rows: u64, ids: &str) {
     };
     println!("{}, {} records at a time", rival.name(), rival.options().max_records);
     println!("  {:12} {}", "the drain", line(ours));
-    for tool in rival.tools() {
+    for tool in tools {
         let files = rival.prepare(tool, folder, rival.options().max_records);
         let theirs = measure(rival, || rival.load(tool, &files));
         assert_eq!(rival.loaded(), rows, "the tool stored all");
