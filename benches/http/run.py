@@ -168,7 +168,8 @@ class Site:
         """How many rows there are once what came before is stored."""
         while True:
             before = self.store.count()
-            time.sleep(1)
+            # The drain may rest for two seconds.
+            time.sleep(3)
             if self.store.count() == before:
                 return before
 

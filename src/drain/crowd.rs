@@ -13,7 +13,7 @@ const SHORT: f64 = 0.05;
 
 /// The shortest rest that is worth it, and the longest that nobody minds.
 pub(super) const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// What Linux counts for a thread, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -187,7 +187,7 @@ impl Drain<'_> {
             return if count >= BUSY { busy_linger } else { linger };
         }
         let reader = &self.parts.reader;
-        let rests = [(16, 3), (8, 1)].into_iter().find(|(room, _)| reader.has_room_for(*room));
+        let rests = [(16, 8), (8, 1)].into_iter().find(|(room, _)| reader.has_room_for(*room));
         self.crowd.rest(took, rests.map_or(0, |(_, times)| times))
     }
 

@@ -19,6 +19,10 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{Error, Lane, Spool, frame::Pending};
 
+/// So many records are worth a sync of their own before those that it could gather meanwhile: each takes two
+/// threads' time, an interrupt and a flush of the disk.
+const ENOUGH: usize = 32;
+
 /// The asynchronous end of a lane. Clones are handles on the same lane.
 #[derive(Debug, Clone)]
 pub struct Committer(Rc<Inner>);
@@ -160,8 +164,7 @@ impl Committer {
     pub async fn run(self) {
         loop {
             self.0.work.notified().await;
-            // All that is ready in this turn of the event loop joins the batch.
-            tokio::task::yield_now().await;
+            self.gather().await;
             let mut begun = self.begin();
             while let Some((batch, answer)) = begun {
                 let closed = || (Pending::default(), Err(Error::Closed));
@@ -171,9 +174,15 @@ impl Committer {
                 };
                 pending.clear();
                 self.0.emptied.replace(pending);
-                // Before those who wait are woken: the next sync is under way while they answer.
-                begun = self.begin();
-                batch.finish(result);
+                if self.gathered() >= ENOUGH {
+                    // Before those who wait are woken: the next sync is under way while they answer.
+                    begun = self.begin();
+                    batch.finish(result);
+                } else {
+                    batch.finish(result);
+                    self.gather().await;
+                    begun = self.begin();
+                }
             }
             if self.0.closing.get() && self.0.gathering.borrow().0.is_empty() {
                 break;
@@ -185,6 +194,19 @@ impl Committer {
             let _ = ended.await;
         }
         self.0.closed.finish(Ok(()));
+    }
+
+    /// Has all that is ready join the batch, turn by turn of the event loop, until it is enough.
+    async fn gather(&self) {
+        let mut before = None;
+        while before != Some(self.gathered()) && self.gathered() < ENOUGH {
+            before = Some(self.gathered());
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn gathered(&self) -> usize {
+        self.0.gathering.borrow().0.starts.len()
     }
 
     /// Takes nothing more, commits what is there and closes the lane. Waits for
