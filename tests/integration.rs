@@ -16,4 +16,5 @@ mod durability;
 mod fuzz_corpus;
 mod house;
 mod http;
+mod pages;
 mod tracker;
