@@ -1,5 +1,6 @@
 //! ClickHouse 18.16 beside `clickhouse-client`: with rows, as text like the other tools' and in the form that
-//! is read fastest (`RowBinary`), and with columns that are ready-made (`Native`).
+//! is read fastest (`RowBinary`), and with columns that are ready-made (`Native`); the last also in the order of
+//! the table, which nothing that comes in has.
 
 use std::{
     fs::File,
@@ -21,6 +22,13 @@ use djaffar::{
 use crate::Rival;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// `Native` in the order of the table.
+const SORTED: &str = "sorted";
+
+fn format(tool: &str) -> &str {
+    if tool == SORTED { "Native" } else { tool }
+}
 
 struct OnDisk(Frozen);
 
@@ -121,22 +129,24 @@ impl Rival for ClickHouse {
     }
 
     fn tools(&self) -> &'static [&'static str] {
-        &["TabSeparated", "RowBinary", "Native"]
+        &["TabSeparated", "RowBinary", "Native", SORTED]
     }
 
     /// One file, which the client cuts up as it likes best.
-    fn prepare(&self, format: &str, folder: &Path, _: usize) -> Vec<PathBuf> {
+    fn prepare(&self, tool: &str, folder: &Path, _: usize) -> Vec<PathBuf> {
         let path = folder.join("rows");
-        let select = format!("SELECT * FROM djaffar_activity ORDER BY id FORMAT {format}");
+        let order = if tool == SORTED { "day, visitor, date, id" } else { "id" };
+        let format = format(tool);
+        let select = format!("SELECT * FROM djaffar_activity ORDER BY {order} FORMAT {format}");
         std::fs::write(&path, self.client(&select, None).expect("rows")).expect("a file");
         self.ask("DROP TABLE IF EXISTS peer");
         self.ask("CREATE TABLE peer AS djaffar_activity");
         vec![path]
     }
 
-    fn load(&self, format: &str, files: &[PathBuf]) {
+    fn load(&self, tool: &str, files: &[PathBuf]) {
         for file in files {
-            let insert = format!("INSERT INTO peer FORMAT {format}");
+            let insert = format!("INSERT INTO peer FORMAT {}", format(tool));
             self.client(&insert, Some(file)).expect("inserted");
         }
     }
