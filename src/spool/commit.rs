@@ -19,8 +19,8 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{Error, Lane, Spool, frame::Pending};
 
-/// So many records are worth a sync of their own before those that it could gather meanwhile: each takes two
-/// threads' time, an interrupt and a flush of the disk.
+/// From so many records on the next sync begins before the answers of the last one are written. Fewer wait until
+/// a turn of the event loop brings no more: a sync takes two threads' time, an interrupt and a flush of the disk, whatever is in it.
 const ENOUGH: usize = 32;
 
 /// The asynchronous end of a lane. Clones are handles on the same lane.
@@ -196,7 +196,7 @@ impl Committer {
         self.0.closed.finish(Ok(()));
     }
 
-    /// Has all that is ready join the batch, turn by turn of the event loop, until it is enough.
+    /// Has what is ready join the batch until it is enough, or a turn of the event loop brings no more.
     async fn gather(&self) {
         let mut before = None;
         while before != Some(self.gathered()) && self.gathered() < ENOUGH {

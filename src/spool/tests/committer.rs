@@ -41,6 +41,31 @@ fn who_appends_in_one_turn_shares_a_commit_and_is_woken_in_order() {
 }
 
 #[test]
+fn who_is_answered_shares_the_next_commit_with_the_few_who_came_meanwhile() {
+    with_committer(|committer, spool, _reader| async move {
+        for _ in 0..50 {
+            let (one, other) = (committer.clone(), committer.clone());
+            let during = tokio::task::spawn_local(async move {
+                // The sync of the first is under way by then, mostly.
+                for _ in 0..5 {
+                    tokio::task::yield_now().await;
+                }
+                other.append(b"x").await
+            });
+            let twice = tokio::task::spawn_local(async move {
+                one.append(b"x").await.unwrap();
+                one.append(b"x").await
+            });
+            twice.await.unwrap().unwrap();
+            during.await.unwrap().unwrap();
+        }
+        // A page each. Were each committed as soon as it can be, there would be three a round.
+        let commits = spool.stats().waiting_bytes / 4_096;
+        assert!((100..125).contains(&commits), "{commits} commits in 50 rounds");
+    });
+}
+
+#[test]
 fn who_becomes_ready_in_the_same_turn_joins_the_commit() {
     with_committer(|committer, spool, _reader| async move {
         tokio::task::yield_now().await;
