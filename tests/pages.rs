@@ -4,6 +4,7 @@
 use std::{
     fs,
     path::Path,
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
@@ -26,10 +27,13 @@ struct Page {
     scheme: &'static str,
     /// The database in which everybody may begin.
     first: &'static str,
+    /// How a column is called `key`.
+    key: &'static str,
 }
 
-const POSTGRESQL: Page = Page { name: "postgresql.md", scheme: "postgres", first: "postgres" };
-const MYSQL: Page = Page { name: "mysql.md", scheme: "mysql", first: "mysql" };
+const POSTGRESQL: Page =
+    Page { name: "postgresql.md", scheme: "postgres", first: "postgres", key: "key" };
+const MYSQL: Page = Page { name: "mysql.md", scheme: "mysql", first: "mysql", key: "`key`" };
 
 impl Page {
     fn follow(&self, server: &Server) {
@@ -51,16 +55,32 @@ impl Page {
         let commands = commands.replace("djaffar serve", "exec djaffar serve --listen=127.0.0.1:0");
         let mut shell = command_of("sh", dir.path());
         shell.args(["-euc", &format!("PATH={}:$PATH\n{commands}", programs.display())]);
-        takes(server, "djaffar", Djaffar::start(&mut shell).unwrap());
+        let djaffar = Djaffar::start(&mut shell).unwrap();
+        takes(server, "djaffar", &djaffar);
+        assert!(djaffar.stop().success());
 
         // A site whose Django has no app of ours; its own role may do all.
         let site = server.create();
-        let migrate = ["migrate", "--database", &server.url(&site)];
-        assert!(command(dir.path()).args(migrate).status().unwrap().success());
+        let url = server.url(&site);
+        let as_site = |words: &[&str]| {
+            let mut command = command(dir.path());
+            command
+                .args(words)
+                .args(["--database", &url])
+                .env("DJANGO_SUPERUSER_PASSWORD", "Tr0ub4dor&3");
+            let made = command.stdin(Stdio::null()).output().unwrap();
+            assert!(made.status.success(), "{made:?}");
+        };
+        as_site(&["migrate"]);
+        as_site(&["createsuperuser", "--username=ada", "--email=ada@example.com"]);
         let django = "CREATE TABLE django_migrations (app varchar(255), name varchar(255)); \
                       INSERT INTO django_migrations VALUES ('auth', '0012_alter_user_first_name_max_length')";
         server.sql(&site, django);
+        let tokens = "CREATE TABLE authtoken_token AS SELECT 'a-token' AS \
+                      key_, id AS user_id FROM auth_user";
+        server.sql(&site, &tokens.replace("key_", self.key));
         run(&site, &beside);
+        server.sql(&site, "GRANT SELECT ON authtoken_token TO djaffar_writer");
         let url = format!("--database={}://djaffar_writer:change-me@{here}/{site}", self.scheme);
         fs::write(dir.path().join("key"), KEY).unwrap();
         let mut serve = command(dir.path());
@@ -71,34 +91,41 @@ impl Page {
             "--secret-key-file=key",
             "--spool=beside",
         ]);
-        takes(server, &site, Djaffar::start(&mut serve).unwrap());
+        let djaffar = Djaffar::start(&mut serve).unwrap();
+        takes(server, &site, &djaffar);
+        let token = [("Authorization", "Token a-token")];
+        let form = format!("date={DATE}&path=/user/");
+        assert_eq!(djaffar.post(&form, &token).status, 204);
+        stored(server, &site, "djaffar_activity WHERE user_id IS NOT NULL", 1);
+        assert!(djaffar.stop().success());
         let migrate = command(dir.path()).args(["migrate", &url]).output().unwrap();
         let said = String::from_utf8_lossy(&migrate.stderr).into_owned();
         assert!(said.contains("denied"), "it may make tables: {said}");
     }
 }
 
-/// A newcomer and the same browser again: two activities, one session, nothing put aside.
-fn takes(server: &Server, database: &str, djaffar: Djaffar) {
+/// A newcomer and the same browser again: two activities, one session.
+fn takes(server: &Server, database: &str, djaffar: &Djaffar) {
     let form = format!("date={DATE}&path=/page/");
     let key = djaffar.post(&form, &[]).session().unwrap();
-    let until = Instant::now() + Duration::from_secs(20);
-    let count = |table: &str| server.sql(database, &format!("SELECT count(*) FROM {table}"));
-    let wait = |table: &str, wanted: &str| {
-        while count(table) != wanted {
-            assert!(Instant::now() < until, "{} in {table}", count(table));
-            thread::sleep(Duration::from_millis(20));
-        }
-    };
-    wait("djaffar_activity", "1");
-    let cookie = format!("sessionid={key}");
-    let again = djaffar.post(&form, &[("Cookie", &cookie)]);
+    stored(server, database, "djaffar_activity", 1);
+    let again = djaffar.post(&form, &[("Cookie", &format!("sessionid={key}"))]);
     assert_eq!((again.status, again.session()), (204, None));
-    wait("djaffar_activity", "2");
+    stored(server, database, "djaffar_activity", 2);
     for table in ["django_session", "djaffar_sessioninfo"] {
-        assert_eq!(count(table), "1", "{table}");
+        stored(server, database, table, 1);
     }
-    assert!(djaffar.stop().success());
+}
+
+/// Waits for so many rows.
+#[track_caller]
+fn stored(server: &Server, database: &str, rows: &str, wanted: u64) {
+    let until = Instant::now() + Duration::from_secs(20);
+    let sql = format!("SELECT count(*) FROM {rows}");
+    while server.sql(database, &sql) != wanted.to_string() {
+        assert!(Instant::now() < until, "{} of {rows}", server.sql(database, &sql));
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
