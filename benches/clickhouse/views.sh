@@ -16,7 +16,10 @@ client() {
   "$root/.venvs/clickhouse-18.16/usr/bin/clickhouse-client" --user=djaffar --password=se/cret \
     --host=127.0.0.1 --port=$((port + 1)) "$@"
 }
-until client --query "SELECT 1" >/dev/null 2>&1; do sleep 0.2; done
+until client --query "SELECT 1" >/dev/null 2>&1; do
+  kill -0 $server || { echo "the server has ended: run tests/clickhouse/run once"; exit 1; }
+  sleep 0.2
+done
 
 # The table as `djaffar migrate` makes it.
 client --query "$(sed -n '/CREATE TABLE.*djaffar_activity/,/;/p' "$root/migrations/clickhouse/0001_djaffar.sql" |
