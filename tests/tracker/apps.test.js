@@ -67,7 +67,7 @@ for (const older of [false, true]) {
     await clicks(page, "old");
     await page.waitForFunction(() => location.pathname === "/item/8");
     await sleep(300);
-    const paths = views(it.server.activities()).map(([path]) => path);
+    const paths = views(await it.server.activities()).map(([path]) => path);
     assert.equal(paths.at(0), "/");
     assert.equal(paths.at(-1), "/item/8");
   });

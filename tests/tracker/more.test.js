@@ -120,10 +120,11 @@ test("time by visible and focused time, and scroll depth, for each view", async 
   await sleep(700);
   await page.close({ runBeforeUnload: false });
   await it.open("/after");
-  const leaves = () => it.server.activities().filter(({ name }) => name === "leave");
-  await until(() => leaves().length >= 2, "both are logged", 10, () => JSON.stringify(it.server.activities()));
+  const leaves = async () => (await it.server.activities()).filter(({ name }) => name === "leave");
+  await until(async () => (await leaves()).length >= 2, "both are logged", 10, async () =>
+    JSON.stringify(await it.server.activities()));
   await sleep(300);
-  const [first, ...second] = leaves();
+  const [first, ...second] = await leaves();
   assert.deepEqual([first.path, second.map(({ path }) => path).every((path) => path === "/second")], ["/", true]);
   assert.ok(first.properties.seconds >= 1 && first.properties.seconds < 6, JSON.stringify(first.properties));
   assert.ok(first.properties.percent >= 40 && first.properties.percent <= 70, JSON.stringify(first.properties));

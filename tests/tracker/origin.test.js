@@ -89,7 +89,7 @@ test("without credentials: allowed_origin; no cookie is sent though there is one
     await log(page, 1);
     const rows = (await server.stored(4)).slice(2);
     assert.deepEqual([own[0].session_id, ...rows.map(({ session_id }) => session_id)], [own[1].session_id, null, null]);
-    assert.equal(server.table("django_session").length, 1);
+    assert.equal((await server.table("django_session")).length, 1);
     assert.ok(stats.posts.every(({ method, headers }) => method === "POST" && !headers.cookie));
     await until(async () => (await queue(page)) === 0, "acknowledged");
   }, context));

@@ -24,9 +24,9 @@ for (const [name, [policy, attributes]] of Object.entries(POLICIES)) {
     await (await answered).finished();
     await log(page, 2);
     await page.evaluate(() => history.pushState({}, "", "/second"));
-    const seen = () => it.server.activities().filter(({ name }) => name !== "leave");
-    await until(() => seen().length === 4, "two views and two named ones");
-    assert.ok(seen().some(({ path }) => path === "/second"));
+    const seen = async () => (await it.server.activities()).filter(({ name }) => name !== "leave");
+    await until(async () => (await seen()).length === 4, "two views and two named ones");
+    assert.ok((await seen()).some(({ path }) => path === "/second"));
     assert.deepEqual(it.said, []);
   });
 }

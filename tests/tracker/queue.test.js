@@ -20,13 +20,13 @@ test("offline for a minute", async () => {
     await sleep(2_000);
   }
   assert.equal(await queue(page), ids.length);
-  assert.equal(it.server.activities().length, 1);
+  assert.equal((await it.server.activities()).length, 1);
   await it.context.setOffline(false);
   // Not by the timer of the back-off, which waits longer by now: the browser says that it is online.
   await exactly(it, ids, "test", 10);
   await empty(page);
   // Dates are those of the moment, not of the sending.
-  const dates = it.server.activities().map(({ date }) => Date.parse(date.replace(" ", "T") + "Z"));
+  const dates = (await it.server.activities()).map(({ date }) => Date.parse(date.replace(" ", "T") + "Z"));
   assert.ok(Math.max(...dates) - Math.min(...dates) > 55_000);
 });
 
@@ -60,9 +60,9 @@ test("a full queue drops the oldest, and the count is sent and kept", async () =
   const next = await it.open("/next");
   // Its own view needed a place too.
   await exactly(it, ids.slice(101));
-  const counts = () => it.server.activities().filter(({ name }) => name === "dropped");
-  await until(() => counts().length, "the count");
-  assert.deepEqual(counts().map((row) => row.properties), [{ count: 101 }]);
+  const counts = async () => (await it.server.activities()).filter(({ name }) => name === "dropped");
+  await until(async () => (await counts()).length, "the count");
+  assert.deepEqual((await counts()).map((row) => row.properties), [{ count: 101 }]);
   await empty(next);
   assert.equal(await next.evaluate(() => localStorage.djaffarDropped), undefined);
 });
@@ -136,7 +136,7 @@ for (const status of [400, 403, 404, 413]) {
     it.site.fault = null;
     await exactly(it, await log(page, 1, "later"), "later");
     assert.equal(it.said.filter((text) => text.startsWith("djaffar:")).length, 1, String(it.said));
-    assert.equal(it.server.activities().length, 2);
+    assert.equal((await it.server.activities()).length, 2);
   });
 }
 

@@ -1,20 +1,47 @@
 // A real `djaffar serve` with a database of its own, to be killed and started again.
 
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 
 const PROGRAM = process.env.DJAFFAR;
 
 const READ = `
 import json, sqlite3, sys
-database = sqlite3.connect(sys.argv[1], timeout=20)
-database.row_factory = sqlite3.Row
-rows = database.execute("SELECT * FROM " + sys.argv[2]).fetchall()
-print(json.dumps([dict(row) for row in rows]))
+for line in sys.stdin:
+    file, table = json.loads(line)
+    database = sqlite3.connect(file, timeout=20)
+    database.row_factory = sqlite3.Row
+    rows = database.execute("SELECT * FROM " + table).fetchall()
+    database.close()
+    print(json.dumps([dict(row) for row in rows]), flush=True)
 `;
+
+/** Python has SQLite, Node 20 has not. One process reads for all tests of a file, one after the other. */
+class Reader {
+  constructor() {
+    this.child = spawn("python3", ["-c", READ], { stdio: ["pipe", "pipe", "inherit"] });
+    this.lines = createInterface(this.child.stdout)[Symbol.asyncIterator]();
+    this.last = Promise.resolve();
+    for (const handle of [this.child, this.child.stdin, this.child.stdout]) handle.unref();
+  }
+
+  /** All rows of a table. */
+  read(file, table) {
+    this.last = this.last.then(async () => {
+      this.child.stdin.write(`${JSON.stringify([file, table])}\n`);
+      const { value, done } = await this.lines.next();
+      if (done) throw new Error(`${table} of ${file} cannot be read`);
+      return JSON.parse(value);
+    });
+    return this.last;
+  }
+}
+
+let reader;
 
 export class Server {
   static async start(...options) {
@@ -65,25 +92,23 @@ export class Server {
   }
 
   table(name) {
-    const file = join(this.folder, "djaffar.sqlite3");
-    const read = spawnSync("python3", ["-c", READ, file, name], { encoding: "utf8", maxBuffer: 1e9 });
-    if (read.status !== 0) throw new Error(read.stderr);
-    return JSON.parse(read.stdout);
+    reader ??= new Reader();
+    return reader.read(join(this.folder, "djaffar.sqlite3"), name);
   }
 
   /** The activities, in the order of their dates. */
-  activities() {
-    const rows = this.table("djaffar_activity");
+  async activities() {
+    const rows = await this.table("djaffar_activity");
     for (const row of rows) row.properties = row.properties && JSON.parse(row.properties);
     return rows.sort((a, b) => (a.date + a.event_id < b.date + b.event_id ? -1 : 1));
   }
 
   /** The activities, once there are so many of them and no more a moment later. */
   async stored(count, seconds = 40) {
-    await until(() => this.activities().length >= count, `${count} activities`, seconds, () =>
-      JSON.stringify(this.activities().map(({ path, name }) => [path, name])));
+    await until(async () => (await this.activities()).length >= count, `${count} activities`, seconds, async () =>
+      JSON.stringify((await this.activities()).map(({ path, name }) => [path, name])));
     await sleep(150);
-    const rows = this.activities();
+    const rows = await this.activities();
     if (rows.length !== count) throw new Error(`${rows.length} activities, not ${count}: ${JSON.stringify(rows)}`);
     return rows;
   }
