@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 # For each of 39: 8 Djangos with four engines, 4 with Redis, 3 with django-redis.
 COOKIES = 2_600
+CONNECTIONS = 64
 # Of the forms that Django has given up.
 OLD_COOKIES = 600
 PICKLES = "django.contrib.sessions.serializers.PickleSerializer"
@@ -59,42 +60,56 @@ def ask(site, cookies):
     """Posts an activity with each cookie; whether that made no new session."""
     taken = [None] * len(cookies)
     waiting = list(range(len(cookies)))
+    connections = [Connection(site.endpoint) for _ in range(CONNECTIONS)]
     for _ in range(100):
-        for start in range(0, len(waiting), 32):
-            part = waiting[start : start + 32]
-            for number, fresh in zip(part, post(site, [(n, cookies[n]) for n in part])):
-                taken[number] = None if fresh is None else not fresh
+        for start in range(0, len(waiting), CONNECTIONS):
+            part = waiting[start : start + CONNECTIONS]
+            # At once, so that they are committed together.
+            for number, connection in zip(part, connections):
+                connection.post(number, cookies[number])
+            for number, connection in zip(part, connections):
+                taken[number] = connection.taken(cookies[number])
         waiting = [number for number in waiting if taken[number] is None]
         if not waiting:
+            for connection in connections:
+                connection.close()
             return taken
         time.sleep(0.1)
     raise AssertionError("503 again and again: %s" % [cookies[n] for n in waiting[:3]])
 
 
-def post(site, cookies):
-    """For each of these numbered cookies, whether it was given a new session; None: it was put
-    off (503), as happens while the site's SQLite is locked."""
-    host, port = urllib.parse.urlsplit(site.endpoint).netloc.split(":")
-    requests = []
-    for number, cookie in cookies:
+class Connection:
+    """One that stays: as many bytes and as few steps as it takes."""
+
+    def __init__(self, endpoint):
+        host, port = urllib.parse.urlsplit(endpoint).netloc.split(":")
+        self.socket = socket.create_connection((host, int(port)), timeout=60)
+        self.answers = self.socket.makefile("rb")
+
+    def close(self):
+        self.answers.close()
+        self.socket.close()
+
+    def post(self, number, cookie):
         body = urllib.parse.urlencode({"date": DATE, "path": "/%d" % number})
         head = "POST /djaffar/log/ HTTP/1.1\r\nHost: x\r\nCookie: sessionid=%s\r\n"
         kind = "Content-Type: application/x-www-form-urlencoded\r\n"
         length = "Content-Length: %d\r\n\r\n" % len(body)
-        requests.append(head % cookie + kind + length + body)
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
-        connection.sendall("".join(requests).encode("ascii"))
-        answers = connection.makefile("rb")
-        for _, cookie in cookies:
-            status = int(answers.readline().split()[1])
-            assert status in (204, 503), (status, cookie)
-            fresh, length = False, 0
-            while (line := answers.readline().lower()) != b"\r\n":
-                fresh = fresh or line.startswith(b"set-cookie:")
-                if line.startswith(b"content-length:"):
-                    length = int(line.split(b":")[1])
-            answers.read(length)
-            yield None if status == 503 else fresh
+        self.socket.sendall((head % cookie + kind + length + body).encode("ascii"))
+
+    def taken(self, cookie):
+        """Whether the cookie was answered without a new session; None: it was put off (503), as
+        happens while the site's SQLite is locked."""
+        status = int(self.answers.readline().split()[1])
+        assert status in (204, 503), (status, cookie)
+        fresh, length = False, 0
+        while (line := self.answers.readline().lower()) != b"\r\n":
+            assert line, cookie
+            fresh = fresh or line.startswith(b"set-cookie:")
+            if line.startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        self.answers.read(length)
+        return None if status == 503 else not fresh
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def judge():
     with io.open(os.environ["COOKIES"], encoding="ascii") as file:
         cookies = json.load(file)
     keys = [parse_cookie(str("sessionid=" + cookie)).get("sessionid") for cookie in cookies]
-    verdicts = []
+    verdicts, users = [], {}
     for key in keys:
         session = new_store(key)
         try:
@@ -191,9 +191,10 @@ def judge():
             continue
         counts = key and session.session_key == key and not (COOKIE and session.modified)
         verdicts.append([bool(counts), None])
+        if auth.SESSION_KEY not in session:
+            users[key] = None
     # Apart and once for each, for this deletes sessions whose login does not count any more, and
     # gives those another key that were signed with a fallback.
-    users = {}
     for key, verdict in zip(keys, verdicts):
         if key not in users:
             try:
