@@ -62,7 +62,10 @@ fn when_every_sync_fails_it_ends_with_74_and_keeps_what_it_acknowledged() {
 fn reads_fail(rig: &mut Rig, inject: &str) -> Server {
     let server = rig.serve();
     let lock = rig.lock();
-    rig.load(&server, Duration::from_millis(1_500));
+    // A window of 256 KiB holds two thousand, and there are two segments, one for each thread.
+    while rig.fleet.count(Outcome::Acknowledged) < 12_000 {
+        rig.load(&server, Duration::from_millis(500));
+    }
     drop(server);
     drop(lock);
     let segments = rig.segments();
