@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.once, pytest.mark.xdist_group("package")]
 
 def clean():
     """The environment without what the tests themselves need."""
-    ours = ["PYTHONPATH", "DJANGO_SETTINGS_MODULE"]
+    ours = ["PYTHONPATH", "DJANGO_SETTINGS_MODULE", "RUSTC_WORKSPACE_WRAPPER"]
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 
