@@ -16,7 +16,9 @@ use std::{
 };
 
 use super::{
+    activity::Sent,
     audit::{Audit, Findings},
+    fleet::Outcome,
     rig::Rig,
 };
 use proxy::Proxy;
@@ -86,51 +88,67 @@ impl Fort {
     fn rig(&self) -> Rig {
         self.harm(false);
         let mut rig = Rig::new().with(&format!("--activity-database={}", self.url));
-        rig.fleet.pause(Duration::from_millis(5));
+        rig.fleet.pause(Duration::from_millis(20));
         rig
     }
 
     /// Everything that is stored, once it is all there: each shard's replicas agree.
     fn audit(&self, rig: &Rig) -> Findings {
+        let acknowledged = rig.fleet.count(Outcome::Acknowledged);
         let (mut before, mut since, start) = (0, Instant::now(), Instant::now());
         loop {
-            let mut audit = Audit::default();
-            let rows = self.rows();
-            let count = rows.as_ref().map_or(0, Vec::len);
-            rows.iter().flatten().for_each(|row| audit.compare(&rig.fleet, row));
-            if count > 0 && audit.is_complete(&rig.fleet) || since.elapsed() > STANDSTILL {
-                if let Err(reason) = rows {
-                    println!("cannot be read: {reason}");
-                    self.servers.iter().for_each(Server::tell);
-                }
-                return audit.findings(&rig.fleet);
-            }
+            let count = self.count();
+            let rows = count.as_ref().map_or(0, |count| *count);
             // What cannot be read yet says nothing; a replica takes its time to come back.
-            if count > before || count == 0 && start.elapsed() < AGREEMENT {
-                (before, since) = (count.max(before), Instant::now());
+            if rows > before || rows == 0 && start.elapsed() < AGREEMENT {
+                since = Instant::now();
             }
+            let stands_still = since.elapsed() > STANDSTILL;
+            // Reading all of them takes a server's processor: only when they may be complete.
+            if stands_still || rows > before && rows >= acknowledged {
+                let mut audit = Audit::default();
+                let rows = self.rows();
+                rows.iter().flatten().for_each(|row| audit.compare(&rig.fleet, row));
+                if stands_still || audit.is_complete(&rig.fleet) {
+                    if let Err(reason) = count.and(rows.map(|_| 0)) {
+                        println!("cannot be read: {reason}");
+                        self.servers.iter().for_each(Server::tell);
+                    }
+                    return audit.findings(&rig.fleet);
+                }
+            }
+            before = before.max(rows);
             thread::sleep(Duration::from_millis(300));
         }
     }
 
-    /// Not while one cannot be read, or replicas differ yet.
-    fn rows(&self) -> Result<Vec<super::activity::Sent>, String> {
-        let read = |server: &Server, table: &str| {
-            let found = activities(server.address(), table);
-            found.map_err(|error| format!("{}: {error}", server.address()))
-        };
-        if self.zookeeper.is_none() {
-            return read(&self.servers[0], "djaffar_activity");
+    /// The table that each server has for itself.
+    fn table(&self) -> &'static str {
+        if self.zookeeper.is_some() { "djaffar_activity_local" } else { "djaffar_activity" }
+    }
+
+    /// How many activities there are. Not while one server cannot be read, or replicas differ yet.
+    fn count(&self) -> Result<usize, String> {
+        let sql = format!("SELECT count() FROM {}", self.table());
+        let counted = self.servers.iter().map(|server| {
+            let found = ask(server.address(), &sql);
+            let found = found.map_err(|error| format!("{}: {error}", server.address()))?;
+            Ok(found.trim().parse::<usize>().unwrap())
+        });
+        let counts = counted.collect::<Result<Vec<_>, String>>()?;
+        // Pairs of replicas, or one server.
+        if let Some(pair) = counts.chunks(2).find(|pair| pair[0] != pair[pair.len() - 1]) {
+            return Err(format!("replicas have {pair:?} rows"));
         }
+        Ok(counts.chunks(2).map(|pair| pair[0]).sum())
+    }
+
+    /// All activities, of each server: of each shard's two, those of the first.
+    fn rows(&self) -> Result<Vec<Sent>, String> {
         let mut rows = Vec::new();
-        for replicas in self.servers.chunks(2) {
-            let [one, other] =
-                [&replicas[0], &replicas[1]].map(|it| read(it, "djaffar_activity_local"));
-            let (one, other) = (one?, other?);
-            if one.len() != other.len() {
-                return Err(format!("replicas have {} and {} rows", one.len(), other.len()));
-            }
-            rows.extend(one);
+        for server in self.servers.chunks(2).map(|replicas| &replicas[0]) {
+            let found = activities(server.address(), self.table());
+            rows.extend(found.map_err(|error| format!("{}: {error}", server.address()))?);
         }
         Ok(rows)
     }
@@ -152,9 +170,7 @@ impl Fort {
             "{} acknowledged: 0 lost, 0 doubled, 0 altered; {} stored without an answer",
             findings.acknowledged, findings.unanswered
         );
-        let table =
-            if self.zookeeper.is_some() { "djaffar_activity_local" } else { "djaffar_activity" };
-        let sql = format!("SELECT count() - uniqExact(id) FROM {table}");
+        let sql = format!("SELECT count() - uniqExact(id) FROM {}", self.table());
         assert_eq!(ask(self.servers[0].address(), &sql).as_deref(), Ok("0\n"), "numbers");
         self.must_match_the_dump(rig, findings.acknowledged + findings.unanswered);
     }

@@ -52,11 +52,10 @@ fn to_clickhouse(fort: &mut Fort, count: u64) {
     under_load(&mut rig, &mover, &format!("--activity-database={}", fort.url), 2);
     fort.must_be_clean(&mut rig);
     // Rows are numbered by the time at which they came in, so that they lie in their months.
-    let table =
-        if fort.zookeeper.is_some() { "djaffar_activity_local" } else { "djaffar_activity" };
     let sql = format!(
-        "SELECT count() FROM {table} WHERE abs(toInt64(toUInt32(stored_at)) - \
-         intDiv(received_at, 1000000)) > 120"
+        "SELECT count() FROM {} WHERE abs(toInt64(toUInt32(stored_at)) - \
+         intDiv(received_at, 1000000)) > 120",
+        fort.table()
     );
     assert_eq!(ask(fort.servers[0].address(), &sql).as_deref(), Ok("0\n"), "months");
 }
