@@ -44,7 +44,7 @@ pub(super) fn must_be_clean(rigs: &[&Rig], database: &Database, name: &str, what
         if since.elapsed() > if rows >= acknowledged { quiet } else { STANDSTILL } {
             break;
         }
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(300));
     }
     for rig in rigs {
         let refused = rig.quarantine(".refused");
