@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::Path,
-    process::Stdio,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -35,39 +35,76 @@ const POSTGRESQL: Page =
     Page { name: "postgresql.md", scheme: "postgres", first: "postgres", key: "key" };
 const MYSQL: Page = Page { name: "mysql.md", scheme: "mysql", first: "mysql", key: "`key`" };
 
+/// A page that is followed: a server, and a folder to do it in.
+struct Follower<'a> {
+    page: Page,
+    server: &'a Server,
+    dir: tempfile::TempDir,
+}
+
 impl Page {
-    fn follow(&self, server: &Server) {
+    fn follow(self, server: &Server) {
         let [alone, beside] = <[String; 2]>::try_from(blocks(self.name, "sql")).unwrap();
         let [commands] = <[String; 1]>::try_from(blocks(self.name, "")).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let run = |database: &str, sql: &str| {
-            let path = dir.path().join("script.sql");
-            fs::write(&path, sql).unwrap();
-            server.script(database, &path);
-        };
+        let follower = Follower { page: self, server, dir: tempfile::tempdir().unwrap() };
+        follower.alone(&alone, &commands);
+        follower.beside_a_site(&beside);
+        // The role is there already.
+        let (_, grants) = beside.split_once(';').unwrap();
+        follower.alone_with_few_rights(grants);
+    }
+}
 
-        run(self.first, &alone);
-        let here = format!("127.0.0.1:{}", server.port);
-        let commands = commands.replace("db.example", &here);
-        assert!(commands.contains(&here) && commands.ends_with("djaffar serve"), "{commands}");
+impl Follower<'_> {
+    /// As who may do all.
+    fn run(&self, database: &str, sql: &str) {
+        let path = self.dir.path().join("script.sql");
+        fs::write(&path, sql).unwrap();
+        self.server.script(database, &path);
+    }
+
+    fn here(&self) -> String {
+        format!("127.0.0.1:{}", self.server.port)
+    }
+
+    /// `djaffar serve` as the role of few rights.
+    fn serve(&self, database: &str, more: &[&str]) -> Command {
+        let mut serve = command(self.dir.path());
+        serve.args(["serve", "--listen=127.0.0.1:0"]).args(more);
+        serve.args(["--database", &self.url_of_few_rights(database)]);
+        serve
+    }
+
+    fn url_of_few_rights(&self, database: &str) -> String {
+        format!("{}://djaffar_writer:change-me@{}/{database}", self.page.scheme, self.here())
+    }
+
+    fn alone(&self, sql: &str, commands: &str) {
+        self.run(self.page.first, sql);
+        let commands = commands.replace("db.example", &self.here());
+        assert!(
+            commands.contains(&self.here()) && commands.ends_with("djaffar serve"),
+            "{commands}"
+        );
         let programs = Path::new(env!("CARGO_BIN_EXE_djaffar")).parent().unwrap();
         // `exec`: the server is our child, not the shell's.
         let commands = commands.replace("djaffar serve", "exec djaffar serve --listen=127.0.0.1:0");
-        let mut shell = command_of("sh", dir.path());
+        let mut shell = command_of("sh", self.dir.path());
         shell.args(["-euc", &format!("PATH={}:$PATH\n{commands}", programs.display())]);
         let djaffar = Djaffar::start(&mut shell).unwrap();
-        takes(server, "djaffar", &djaffar);
+        takes(self.server, "djaffar", &djaffar);
         assert!(djaffar.stop().success());
+    }
 
-        // A site whose Django has no app of ours; its own role may do all.
+    /// A site whose Django has no app of ours; its own role may do all.
+    fn beside_a_site(&self, sql: &str) {
+        let (server, dir) = (self.server, self.dir.path());
         let site = server.create();
         let url = server.url(&site);
         let as_site = |words: &[&str]| {
-            let mut command = command(dir.path());
-            command
-                .args(words)
-                .args(["--database", &url])
-                .env("DJANGO_SUPERUSER_PASSWORD", "Tr0ub4dor&3");
+            let mut command = command(dir);
+            command.args(words).args(["--database", &url]);
+            command.env("DJANGO_SUPERUSER_PASSWORD", "Tr0ub4dor&3");
             let made = command.stdin(Stdio::null()).output().unwrap();
             assert!(made.status.success(), "{made:?}");
         };
@@ -78,30 +115,40 @@ impl Page {
         server.sql(&site, django);
         let tokens = "CREATE TABLE authtoken_token AS SELECT 'a-token' AS \
                       key_, id AS user_id FROM auth_user";
-        server.sql(&site, &tokens.replace("key_", self.key));
-        run(&site, &beside);
+        server.sql(&site, &tokens.replace("key_", self.page.key));
+        self.run(&site, sql);
         server.sql(&site, "GRANT SELECT ON authtoken_token TO djaffar_writer");
-        let url = format!("--database={}://djaffar_writer:change-me@{here}/{site}", self.scheme);
-        fs::write(dir.path().join("key"), KEY).unwrap();
-        let mut serve = command(dir.path());
-        serve.args([
-            "serve",
-            "--listen=127.0.0.1:0",
-            &url,
-            "--secret-key-file=key",
-            "--spool=beside",
-        ]);
-        let djaffar = Djaffar::start(&mut serve).unwrap();
+        fs::write(dir.join("key"), KEY).unwrap();
+        let more = ["--secret-key-file=key", "--spool=beside"];
+        let djaffar = Djaffar::start(&mut self.serve(&site, &more)).unwrap();
         takes(server, &site, &djaffar);
         let token = [("Authorization", "Token a-token")];
-        let form = format!("date={DATE}&path=/user/");
-        assert_eq!(djaffar.post(&form, &token).status, 204);
+        assert_eq!(djaffar.post(&format!("date={DATE}&path=/user/"), &token).status, 204);
         stored(server, &site, "djaffar_activity WHERE user_id IS NOT NULL", 1);
         assert!(djaffar.stop().success());
-        let migrate = command(dir.path()).args(["migrate", &url]).output().unwrap();
-        let said = String::from_utf8_lossy(&migrate.stderr).into_owned();
-        assert!(said.contains("denied"), "it may make tables: {said}");
+        let url = self.url_of_few_rights(&site);
+        let migrate = command(dir).args(["migrate", "--database", &url]).output().unwrap();
+        may_not(&String::from_utf8_lossy(&migrate.stderr));
     }
+
+    /// The database that Djaffar has alone.
+    fn alone_with_few_rights(&self, grants: &str) {
+        self.run("djaffar", &grants.replace("django_migrations", "djaffar_schema_version"));
+        let mut serve = self.serve("djaffar", &["--spool=alone"]);
+        let djaffar = Djaffar::start(&mut serve).unwrap();
+        assert_eq!(djaffar.post(&format!("date={DATE}&path=/few/"), &[]).status, 204);
+        stored(self.server, "djaffar", "djaffar_activity WHERE path = '/few/'", 1);
+        assert!(djaffar.stop().success());
+        // As after an upgrade with a migration.
+        self.server.sql("djaffar", "DELETE FROM djaffar_schema_version");
+        may_not(&Djaffar::start(&mut serve).err().unwrap());
+    }
+}
+
+/// Who may not make tables is told what to do.
+#[track_caller]
+fn may_not(said: &str) {
+    assert!(said.contains("may not: run `djaffar migrate"), "it may make tables: {said}");
 }
 
 /// A newcomer and the same browser again: two activities, one session.

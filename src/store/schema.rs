@@ -6,6 +6,10 @@ use super::{Owner, Users};
 pub(super) const RUN_MIGRATE: &str = "run `djaffar migrate --database URL` \
     (or `python manage.py migrate djaffar` where the Django app is installed)";
 
+/// What to say to who may not make or change tables that are to be.
+pub(super) const NOT_THE_OWNER: &str = "tables are to be made or changed, and the user of the address \
+    may not: run `djaffar migrate --database URL` as the user who owns them (or GRANT it)";
+
 /// Django 3.1 came with this migration of `auth`, and with the new format of session data.
 pub(super) const NEW_SESSIONS: &str = "0012_alter_user_first_name_max_length";
 

@@ -119,20 +119,36 @@ pub(super) fn migrate(server: &Server, users: &Users) -> Result<(), Error> {
             return Err(Error::Unavailable("another process is making the tables".into()).into());
         }
         match owner_of(connection)? {
-            Owner::Nobody | Owner::Djaffar if users.table == "auth_user" => {
-                connection.query_drop(DJANGO)?;
-            }
             Owner::DjangoApp => return check_in(connection, users),
-            _ => {}
+            // Who may not make tables may find that none is missing.
+            Owner::Djaffar if version(connection)? as usize == MIGRATIONS.len() => {
+                return check_in(connection, users);
+            }
+            owner => apply(connection, owner, users).map_err(not_the_owner)?,
         }
-        apply(connection, users)?;
         check_in(connection, users)
     })
 }
 
-/// Applies the migrations that the database does not have. Each statement is a transaction of its
-/// own here, and harmless when it is run again.
-fn apply(connection: &mut Conn, users: &Users) -> Result<(), Failure> {
+/// The last migration that was applied.
+fn version(connection: &mut Conn) -> Result<u32, Failure> {
+    let sql = "SELECT coalesce(max(version), 0) FROM djaffar_schema_version";
+    Ok(connection.query_first(sql)?.unwrap_or(0))
+}
+
+fn not_the_owner(failure: Failure) -> Failure {
+    match failure.code() {
+        Some(1044 | 1142 | 1143) => Error::Schema(schema::NOT_THE_OWNER.into()).into(),
+        _ => failure,
+    }
+}
+
+/// Makes Django's tables where no Django does, and applies the migrations that the database does not have.
+/// Each statement is a transaction of its own here, and harmless when it is run again.
+fn apply(connection: &mut Conn, owner: Owner, users: &Users) -> Result<(), Failure> {
+    if matches!(owner, Owner::Nobody | Owner::Djaffar) && users.table == "auth_user" {
+        connection.query_drop(DJANGO)?;
+    }
     let declared = columns(connection, &users.table)?;
     let declared = declared.into_iter().find(|column| column.name == users.id);
     let user_id = schema::key_type(declared.map(|column| column.kind), users)?;
@@ -141,9 +157,7 @@ fn apply(connection: &mut Conn, users: &Users) -> Result<(), Failure> {
         "CREATE TABLE IF NOT EXISTS djaffar_schema_version \
          (version integer NOT NULL PRIMARY KEY, applied datetime NOT NULL) ENGINE = InnoDB",
     )?;
-    let sql = "SELECT coalesce(max(version), 0) FROM djaffar_schema_version";
-    let have: Option<u32> = connection.query_first(sql)?;
-    for (version, sql) in schema::outstanding(MIGRATIONS, have.unwrap_or(0))? {
+    for (version, sql) in schema::outstanding(MIGRATIONS, version(connection)?)? {
         connection.query_drop(sql.replace("{user_id}", &user_id).replace("{uuid}", uuid))?;
         connection.exec_drop(
             "INSERT INTO djaffar_schema_version (version, applied) VALUES (?, utc_timestamp())",

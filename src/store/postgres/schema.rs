@@ -1,6 +1,6 @@
 //! PostgreSQL: whose tables they are, whether they will do, and making them.
 
-use tokio_postgres::{Client, GenericClient};
+use tokio_postgres::{Client, GenericClient, error::SqlState};
 
 use super::link::{Failure, Link, Server, Setup};
 use super::value::{KeyColumn, Moment};
@@ -140,39 +140,53 @@ pub(super) fn migrate(server: &Server, users: &Users) -> Result<(), Error> {
         let transaction = client.transaction().await?;
         transaction.batch_execute(LOCK).await?;
         match owner_of(&transaction).await? {
-            Owner::Nobody | Owner::Djaffar if users.table == "auth_user" => {
-                transaction.batch_execute(&django(has(&transaction, "auth_user").await?)).await?;
-            }
             Owner::DjangoApp => return check_in(&transaction, users).await,
-            _ => {}
+            // Who may not make tables may find that none is missing.
+            Owner::Djaffar if version(&transaction).await? as usize == MIGRATIONS.len() => {
+                return check_in(&transaction, users).await;
+            }
+            owner => apply(&transaction, owner, users).await.map_err(not_the_owner)?,
         }
-        apply(&transaction, users).await?;
         check_in(&transaction, users).await?;
         Ok(transaction.commit().await?)
     })
 }
 
-/// Django's tables, unless they are there.
-fn django(are_there: bool) -> String {
-    if are_there { String::new() } else { DJANGO.to_owned() }
+/// The last migration that was applied.
+async fn version(client: &impl GenericClient) -> Result<u32, Failure> {
+    let sql = "SELECT coalesce(max(version), 0) FROM djaffar_schema_version";
+    let have: i32 = client.query_one(sql, &[]).await?.try_get(0)?;
+    Ok(have.unsigned_abs())
 }
 
-/// Applies the migrations that the database does not have.
-async fn apply(client: &impl GenericClient, users: &Users) -> Result<(), Failure> {
+fn not_the_owner(failure: Failure) -> Failure {
+    match failure.code() {
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            Error::Schema(schema::NOT_THE_OWNER.into()).into()
+        }
+        _ => failure,
+    }
+}
+
+/// Makes Django's tables where no Django does, and applies the migrations that the database does not have.
+async fn apply(client: &impl GenericClient, owner: Owner, users: &Users) -> Result<(), Failure> {
+    let alone = matches!(owner, Owner::Nobody | Owner::Djaffar) && users.table == "auth_user";
+    if alone && !has(client, "auth_user").await? {
+        client.batch_execute(DJANGO).await?;
+    }
     client
         .batch_execute(
             "CREATE TABLE IF NOT EXISTS djaffar_schema_version \
              (version integer NOT NULL PRIMARY KEY, applied timestamptz NOT NULL)",
         )
         .await?;
-    let sql = "SELECT coalesce(max(version), 0) FROM djaffar_schema_version";
-    let have: i32 = client.query_one(sql, &[]).await?.try_get(0)?;
+    let have = version(client).await?;
     let sql = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute \
                WHERE attrelid = to_regclass($1) AND attname = $2";
     let found = client.query_opt(sql, &[&quote(&users.table), &users.id]).await?;
     let declared = found.map(|row| row.try_get(0)).transpose()?;
     let user_id = schema::key_type(declared, users)?;
-    for (version, sql) in schema::outstanding(MIGRATIONS, have.unsigned_abs())? {
+    for (version, sql) in schema::outstanding(MIGRATIONS, have)? {
         client.batch_execute(&sql.replace("{user_id}", &user_id)).await?;
         let sql = "INSERT INTO djaffar_schema_version (version, applied) VALUES ($1, now())";
         client.execute(sql, &[&i32::try_from(version).unwrap_or_default()]).await?;
