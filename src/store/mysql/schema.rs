@@ -124,6 +124,8 @@ pub(super) fn migrate(server: &Server, users: &Users) -> Result<(), Error> {
             Owner::Djaffar if version(connection)? as usize == MIGRATIONS.len() => {
                 return check_in(connection, users);
             }
+            // There is no owner yet: what the server says is what is to be granted.
+            Owner::Nobody => apply(connection, Owner::Nobody, users)?,
             owner => apply(connection, owner, users).map_err(not_the_owner)?,
         }
         check_in(connection, users)

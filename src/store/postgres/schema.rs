@@ -145,6 +145,8 @@ pub(super) fn migrate(server: &Server, users: &Users) -> Result<(), Error> {
             Owner::Djaffar if version(&transaction).await? as usize == MIGRATIONS.len() => {
                 return check_in(&transaction, users).await;
             }
+            // There is no owner yet: what the server says is what is to be granted.
+            Owner::Nobody => apply(&transaction, Owner::Nobody, users).await?,
             owner => apply(&transaction, owner, users).await.map_err(not_the_owner)?,
         }
         check_in(&transaction, users).await?;
