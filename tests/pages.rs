@@ -142,6 +142,12 @@ impl Follower<'_> {
         // As after an upgrade with a migration.
         self.server.sql("djaffar", "DELETE FROM djaffar_schema_version");
         may_not(&Djaffar::start(&mut serve).err().unwrap());
+        // Where there is nothing yet, the server's own words name what is to be granted.
+        let url = self.url_of_few_rights(&self.server.create());
+        let mut migrate = command(self.dir.path());
+        let migrate = migrate.args(["migrate", "--database", &url]).output().unwrap();
+        let said = String::from_utf8_lossy(&migrate.stderr).into_owned();
+        assert!(said.to_lowercase().contains("denied") && said.contains("GRANT"), "{said}");
     }
 }
 
