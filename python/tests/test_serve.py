@@ -23,7 +23,9 @@ print(client.post("/djaffar/log/", data, headers={"Host": "127.0.0.1"}).status_c
 """
 
 
-@pytest.mark.parametrize("user_model", USERS)
+@pytest.mark.parametrize(
+    "user_model", [USERS[0], *(pytest.param(user, marks=pytest.mark.slow) for user in USERS[1:])]
+)
 def test_the_server_has_everything_from_the_settings(tmp_path, user_model):
     site = Site(tmp_path, AUTH_USER_MODEL=user_model)
     if user_model in USERS[2:]:
