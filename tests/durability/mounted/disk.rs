@@ -37,9 +37,22 @@ impl Disk {
     }
 
     fn mount(&self) {
-        run("mount", &["-o", "loop"], &[&self.image, &self.dir]);
-        // Something to hold on to when the power is cut.
-        fs::write(self.dir.join("plug"), "").unwrap();
+        // A container that is starting beside this may have a copy of the mount, and keep the file system
+        // without power for as long.
+        for _ in 0..100 {
+            run("mount", &["-o", "loop"], &[&self.image, &self.dir]);
+            // Something to hold on to when the power is cut.
+            match fs::write(self.dir.join("plug"), "") {
+                Err(error)
+                    if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) =>
+                {
+                    run("umount", &[], &[&self.dir]);
+                    thread::sleep(Duration::from_millis(100));
+                }
+                written => return written.unwrap(),
+            }
+        }
+        panic!("{} is without power: who else has it mounted?", self.dir.display());
     }
 
     /// From here on nothing reaches the disk.
