@@ -32,18 +32,6 @@ def run(*command, **options):
     return done.stdout
 
 
-def environment(folder):
-    """An empty one, and its Python; pip stays outside."""
-    run(sys.executable, "-m", "venv", "--without-pip", str(folder))
-    return str(folder / "bin/python")
-
-
-def install(python, *names):
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q"]
-    # What is imported is compiled then.
-    run(*pip, "--no-compile", *names)
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """Built from the sdist, which is built from nothing but what git knows."""
@@ -53,8 +41,9 @@ def wheel(tmp_path_factory):
             (checkout / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, checkout / name)
     dist = tmp_path_factory.mktemp("dist")
-    python = environment(dist / "build")
-    install(python, "build")
+    run(sys.executable, "-m", "venv", str(dist / "build"))
+    python = str(dist / "build/bin/python")
+    run(python, "-m", "pip", "install", "-q", "build")
     run(python, "-m", "build", "--sdist", "--outdir", str(dist), str(checkout))
     [sdist] = dist.glob("*.tar.gz")
     assert not [name for name in tarfile.open(sdist).getnames() if name.endswith(".so")]
@@ -64,8 +53,7 @@ def wheel(tmp_path_factory):
     config = (ROOT / ".cargo/config.toml").read_text()
     quick |= dict(re.findall(r'^(LIBSQLITE3_FLAGS) = "(.*)"$', config, re.M))
     quick["CARGO_INCREMENTAL"] = "0"
-    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps"]
-    run(*pip, "-w", str(dist), str(sdist), env=quick)
+    run(python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(dist), str(sdist), env=quick)
     [wheel] = dist.glob("*.whl")
     return wheel
 
@@ -98,8 +86,9 @@ def test_what_is_in_the_wheel(wheel):
 
 def test_a_checker_of_types_knows_what_a_site_gets(wheel, tmp_path):
     """mypy --strict, with django-stubs, over what a site writes."""
-    python = environment(tmp_path / "env")
-    install(python, "mypy==2.4.1", "django-stubs==6.1.2", str(wheel))
+    run(sys.executable, "-m", "venv", str(tmp_path / "env"))
+    python = str(tmp_path / "env/bin/python")
+    run(python, "-m", "pip", "install", "-q", "mypy==2.4.1", "django-stubs==6.1.2", str(wheel))
     for file in (ROOT / "python/tests/typed").iterdir():
         shutil.copy(file, tmp_path)
     said = run(
@@ -116,9 +105,10 @@ def test_a_checker_of_types_knows_what_a_site_gets(wheel, tmp_path):
 
 def test_four_lines_and_a_site_logs(wheel, tmp_path):
     assert re.match(r"django_djaffar-1\.0\.0\S*-cp310-abi3-\w+\.whl", wheel.name)
-    python = environment(tmp_path / "env")
-    install(python, str(wheel))
+    run(sys.executable, "-m", "venv", str(tmp_path / "env"))
     binaries = tmp_path / "env/bin"
+    python = str(binaries / "python")
+    run(python, "-m", "pip", "install", "-q", str(wheel))
     assert "djaffar 1.0.0" in run(str(binaries / "djaffar"), "--version")
     site = tmp_path / "site"
     site.mkdir()

@@ -23,6 +23,7 @@ print(client.post("/djaffar/log/", data, headers={"Host": "127.0.0.1"}).status_c
 """
 
 
+# Users of other kinds differ by the Django, not by the Python.
 @pytest.mark.parametrize(
     "user_model", [USERS[0], *(pytest.param(user, marks=pytest.mark.slow) for user in USERS[1:])]
 )

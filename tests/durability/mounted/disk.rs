@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::io::Errno;
 use tempfile::TempDir;
 
 /// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH` (Linux, fs/ext4/ext4.h): from here on
@@ -43,9 +44,7 @@ impl Disk {
             run("mount", &["-o", "loop"], &[&self.image, &self.dir]);
             // Something to hold on to when the power is cut.
             match fs::write(self.dir.join("plug"), "") {
-                Err(error)
-                    if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) =>
-                {
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => {
                     run("umount", &[], &[&self.dir]);
                     thread::sleep(Duration::from_millis(100));
                 }
