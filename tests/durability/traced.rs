@@ -102,8 +102,8 @@ fn kill_at(rig: &mut Rig, call: &str, number: u32) -> bool {
     let Some(mut server) = traced(rig, call, &inject) else { return true };
     let clients = &mut rig.fleet;
     let start = Instant::now();
-    // A busy machine makes calls more rarely; a kill ends the wait.
-    let limit = Duration::from_secs(6);
+    // A busy machine makes calls more rarely, as the drain rests for up to two seconds; a kill ends the wait.
+    let limit = Duration::from_secs(40);
     let killed = clients.load_until(server.address, limit, || server.is_gone());
     drop(server);
     println!("{call} {number}: killed {killed} after {:.2} s", start.elapsed().as_secs_f32());
