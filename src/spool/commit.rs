@@ -10,9 +10,11 @@
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
+    pin::pin,
     rc::Rc,
     sync::mpsc,
     task::{Poll, Waker},
+    time::Duration,
 };
 
 use tokio::sync::{Notify, oneshot};
@@ -22,6 +24,10 @@ use super::{Error, Lane, Spool, frame::Pending};
 /// From so many records on the next sync begins before the answers of the last one are written. Fewer wait until
 /// a turn of the event loop brings no more: a sync takes two threads' time, an interrupt and a flush of the disk, whatever is in it.
 const ENOUGH: usize = 32;
+/// A sync of so many records, and more, is one of several a millisecond: the next one waits for as many, but no longer
+/// than this. Fewer do not wait: who posts alone would, for each answer.
+const MANY: usize = 8;
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// The asynchronous end of a lane. Clones are handles on the same lane.
 #[derive(Debug, Clone)]
@@ -95,7 +101,7 @@ impl Batch {
 }
 
 impl Committer {
-    /// Takes over a lane. [`Committer::run`] must run for anything to be committed.
+    /// Takes over a lane. [`Committer::run`] must run for anything to be committed, on a runtime that has time.
     ///
     /// # Errors
     ///
@@ -172,6 +178,7 @@ impl Committer {
                     Some(answer) => answer.await.unwrap_or_else(|_| closed()),
                     None => closed(),
                 };
+                let last = pending.starts.len();
                 pending.clear();
                 self.0.emptied.replace(pending);
                 if self.gathered() >= ENOUGH {
@@ -181,6 +188,9 @@ impl Committer {
                 } else {
                     batch.finish(result);
                     self.gather().await;
+                    if last >= MANY {
+                        self.gather_for_a_while(last.min(ENOUGH)).await;
+                    }
                     begun = self.begin();
                 }
             }
@@ -202,6 +212,17 @@ impl Committer {
         while before != Some(self.gathered()) && self.gathered() < ENOUGH {
             before = Some(self.gathered());
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Has what comes join the batch until there are so many, or [`PATIENCE`] ends.
+    async fn gather_for_a_while(&self, wanted: usize) {
+        let mut end = pin!(tokio::time::sleep(PATIENCE));
+        while self.gathered() < wanted {
+            tokio::select! {
+                () = end.as_mut() => break,
+                () = self.0.work.notified() => {}
+            }
         }
     }
 

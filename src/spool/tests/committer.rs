@@ -10,7 +10,7 @@ use crate::spool::{Committer, Error, Full, MAX_PAYLOAD};
 fn with_committer<F: Future<Output = ()>>(test: impl Fn(Committer, Spool, Reader) -> F) {
     let dir = directory();
     let (spool, lane, reader) = open(options(dir.path()));
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
         let committer = Committer::new(lane).unwrap();
         tokio::task::spawn_local(committer.clone().run());
@@ -62,6 +62,35 @@ fn who_is_answered_shares_the_next_commit_with_the_few_who_came_meanwhile() {
         // A page each. Were each committed as soon as it can be, there would be three a round.
         let commits = spool.stats().waiting_bytes / 4_096;
         assert!((100..125).contains(&commits), "{commits} commits in 50 rounds");
+    });
+}
+
+#[test]
+fn a_commit_waits_for_as_many_as_the_last_one_had_but_not_for_long() {
+    with_committer(|committer, spool, _reader| async move {
+        // Who is not back within a few turns of the event loop, as over a socket.
+        let append = |number: usize| {
+            let committer = committer.clone();
+            async move {
+                for _ in 0..20 {
+                    committer.append(b"x").await.unwrap();
+                    for _ in 0..5 * number {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                if number == 0 {
+                    // The other nine do not come again.
+                    committer.append(b"x").await.unwrap();
+                }
+            }
+        };
+        let tasks: Vec<_> = (0..10).map(|n| tokio::task::spawn_local(append(n))).collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        // A page each.
+        let commits = spool.stats().waiting_bytes / 4_096;
+        assert!((21..40).contains(&commits), "{commits} commits");
     });
 }
 
@@ -131,7 +160,7 @@ fn everyone_who_waits_is_told_of_a_failure() {
     let (_spool, mut lane, mut reader) = open(options(dir.path()));
     let prepared = &mut lane.active.as_mut().unwrap().prepared;
     prepared.file = fs::File::open(&prepared.segment.path).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
         let committer = Committer::new(lane).unwrap();
         tokio::task::spawn_local(committer.clone().run());
