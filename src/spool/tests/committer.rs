@@ -1,6 +1,6 @@
 //! Group commit on a current-thread runtime.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use tokio::task::LocalSet;
 
@@ -80,7 +80,8 @@ fn a_commit_waits_for_as_many_as_the_last_one_had_but_not_for_long() {
                 }
                 if number == 0 {
                     // The other nine do not come again.
-                    committer.append(b"x").await.unwrap();
+                    let last = committer.append(b"x");
+                    tokio::time::timeout(Duration::from_secs(60), last).await.unwrap().unwrap();
                 }
             }
         };
