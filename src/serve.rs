@@ -24,7 +24,7 @@ use crate::{
     activity::{Activity, plain},
     config::{Config, LogFormat},
     failure::Failure,
-    http::{App, listen, processors, welcome::Welcome},
+    http::{App, listen, welcome::Welcome},
     site::{self, Keys, Site},
     spool::{self, Lane, Spool},
     store::Owner,
@@ -58,9 +58,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let app = App::new(config, site.zone(config)?, Arc::clone(&auth), spool.clone(), welcome);
     let app = Arc::new(app);
     let (stop, stopped) = watch::channel(false);
-    // Who says how many threads there are leaves it to the system where they run.
-    let own = if config.threads == 0 { processors::of(threads) } else { Vec::new() };
-    let crew = start(listeners, lanes, &own, &app, &stopped)?;
+    let crew = start(listeners, lanes, &app, &stopped)?;
     banner(config, address, &site, &spool);
     let is_over = || drain.is_over() || crew.iter().any(JoinHandle::is_finished);
     let ended = signals.wait(&spool, is_over, Keys::new(config, &site, &auth));
@@ -113,9 +111,11 @@ pub fn check(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How many threads answer. The other half of the cores is for the syncs, the drain, and who sends: with a
+/// thread on each they wait for each other while another core has nothing to do (docs/performance.md).
 fn threads(config: &Config) -> usize {
     match config.threads {
-        0 => thread::available_parallelism().map_or(1, usize::from),
+        0 => thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
         threads => threads,
     }
 }
@@ -159,7 +159,6 @@ type Worker = JoinHandle<io::Result<()>>;
 fn start(
     listeners: Vec<TcpListener>,
     lanes: Vec<Lane>,
-    own: &[usize],
     app: &Arc<App>,
     stopped: &watch::Receiver<bool>,
 ) -> Result<Vec<Worker>, Failure> {
@@ -167,13 +166,7 @@ fn start(
     let mut crew = Vec::new();
     for (number, (listener, lane)) in listeners.into_iter().zip(lanes).enumerate() {
         let (app, crowd, stop) = (Arc::clone(app), Arc::clone(&crowd), stopped.clone());
-        let processor = own.get(number).copied();
-        let run = move || {
-            if let Some(Err(error)) = processor.map(processors::keep_to) {
-                tracing::debug!(%error, number, "the thread runs on any processor");
-            }
-            listen::run(listener, app, crowd, lane, stop)
-        };
+        let run = move || listen::run(listener, app, crowd, lane, stop);
         let worker = thread::Builder::new().name(format!("ingest-{number}")).spawn(run);
         crew.push(worker.context("cannot start a thread")?);
     }

@@ -91,7 +91,7 @@ impl Config {
 
     fn check_limits(&self) -> Result<(), Error> {
         if self.threads > THREADS {
-            return refuse(format!("threads: must be at most {THREADS}; 0 is one for each core"));
+            return refuse(format!("threads: must be at most {THREADS}; 0 is one for two cores"));
         }
         for (name, number) in [
             ("connections", self.connections),

@@ -98,7 +98,7 @@ options! {
     allowed_origin [Vec<String>] "DJAFFAR_ALLOWED_ORIGIN" "Serving" = Vec::new();
     /// Host names that are answered, as in Django's ALLOWED_HOSTS; none listed: any.
     allowed_host [Vec<String>] "DJAFFAR_ALLOWED_HOST" "Serving" = Vec::new();
-    /// Threads that answer; 0: one for each core, each kept to its own.
+    /// Threads that answer; 0: one for two cores.
     threads [usize] "DJAFFAR_THREADS" "Serving" = 0;
     /// Connections that are held at once.
     connections [usize] "DJAFFAR_CONNECTIONS" "Serving" = 18_000;

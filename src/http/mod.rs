@@ -12,7 +12,6 @@ pub mod limit;
 pub mod listen;
 pub mod log;
 pub mod origin;
-pub mod processors;
 pub mod pulse;
 pub mod request;
 pub mod tracker;

@@ -18,11 +18,15 @@ python() {
 # uv installs in half of pip's time; for Pythons that it does not know, and without it, pip does.
 uv() {
   local version=0.13.9 target=$packages/uv
-  [ "$(cat "$target/.installed" 2>/dev/null)" = $version ] || {
-    rm -rf "$target"
-    python3 -m pip --disable-pip-version-check install --quiet --target "$target" \
-      "uv==$version" 2>/dev/null && echo $version >"$target/.installed"
-  } || return
+  # One script installs it, the others wait.
+  {
+    flock 8
+    [ "$(cat "$target/.installed" 2>/dev/null)" = $version ] || {
+      rm -rf "$target"
+      python3 -m pip --disable-pip-version-check install --quiet --target "$target" \
+        "uv==$version" 2>/dev/null && echo $version >"$target/.installed"
+    }
+  } 8>"$packages/uv.lock" || return
   "$target/bin/uv" pip install --quiet "$@"
 }
 

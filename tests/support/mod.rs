@@ -227,16 +227,6 @@ impl Server {
         self.tasks(name).len()
     }
 
-    /// On which processors each of its threads may run that has a name that begins so, as Linux writes lists.
-    pub(crate) fn processors(&self, name: &str) -> Vec<String> {
-        let allowed = |task: PathBuf| {
-            let status = fs::read_to_string(task.join("status")).unwrap();
-            let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-            line.unwrap().trim().to_owned()
-        };
-        self.tasks(name).into_iter().map(allowed).collect()
-    }
-
     fn tasks(&self, name: &str) -> Vec<PathBuf> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
         let paths = tasks.into_iter().flatten().flatten().map(|task| task.path());

@@ -93,6 +93,23 @@ fn lanes_take_turns_and_each_keeps_its_order() {
     }
 }
 
+/// `threads` says how many lanes there are, and may be another number at the next start.
+#[test]
+fn what_more_lanes_have_left_is_read_where_there_is_one() {
+    let dir = directory();
+    let several = Options { lanes: 3, ..options(dir.path()) };
+    let (spool, mut lanes, reader) = Spool::open(several).unwrap();
+    for (number, lane) in (0..).zip(&mut lanes) {
+        put(lane, &[vec![number], vec![number]]);
+    }
+    drop((spool, lanes, reader));
+    let (_spool, mut lane, mut reader) = open(options(dir.path()));
+    put(&mut lane, &[vec![3]]);
+    let mut found = payloads(&batches(&mut reader)).concat();
+    found.sort_unstable();
+    assert_eq!(found, [0, 0, 1, 1, 2, 2, 3]);
+}
+
 #[test]
 fn the_reader_is_woken_by_a_commit() {
     let dir = directory();

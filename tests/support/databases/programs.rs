@@ -103,6 +103,8 @@ pub(super) fn spawn(
             let mut command = as_postgres(&programs.join("postgres"));
             command.arg("-D").arg(data).args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k"]);
             command.arg(folder);
+            // In its folder, which is removed when it was killed.
+            command.args(["-c", "dynamic_shared_memory_type=mmap"]);
             command
         }
         Kind::Maria | Kind::Mysql => {
