@@ -24,8 +24,8 @@ use super::{Error, Lane, Spool, frame::Pending};
 /// From so many records on the next sync begins before the answers of the last one are written. Fewer wait until
 /// a turn of the event loop brings no more: a sync takes two threads' time, an interrupt and a flush of the disk, whatever is in it.
 const ENOUGH: usize = 64;
-/// After a sync of so many records, or more, the next one waits for as many. After fewer it does not: who posts
-/// alone would wait for each answer.
+/// After a sync of so many records, or more, the next one waits for as many, [`ENOUGH`] at most. After fewer it does
+/// not: who posts alone would wait for each answer.
 const MANY: usize = 8;
 /// How long it waits for them at most. Tokio's timer may make three milliseconds of it.
 const PATIENCE: Duration = Duration::from_millis(2);
